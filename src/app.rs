@@ -1,0 +1,1 @@
+//! builds every part from the config, runs them, drains

@@ -1,0 +1,1 @@
+//! reads the TOML files into one checked Config

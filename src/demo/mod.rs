@@ -1,0 +1,1 @@
+//! the scrypt example: a server, a load, a view

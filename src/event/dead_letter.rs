@@ -1,0 +1,59 @@
+//! events that could not be handled, with the reason and the bytes they came as
+
+use super::columns::{Kind, TIMESTAMP, Type};
+use super::{Batch, TableName};
+use crate::error::Result;
+use arrow::array::{ArrayRef, BinaryArray, StringArray, TimestampNanosecondArray};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use std::sync::Arc;
+
+/// One event that could not be handled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// when it was given up, ns UTC
+    pub timestamp: i64,
+    /// the source it came from
+    pub source: Arc<str>,
+    /// the stage, `codec`, or `table <name>`, where it was given up
+    pub stage: Arc<str>,
+    /// sha256 of the plugin at fault; empty where no plugin was
+    pub plugin: Arc<str>,
+    /// in words
+    pub reason: String,
+    /// the original bytes
+    pub raw: Vec<u8>,
+}
+
+/// The table they land in.
+pub fn table() -> TableName {
+    TableName::system("dead_letters")
+}
+
+/// The columns of the table.
+pub fn schema() -> SchemaRef {
+    let field = |name: &str, r#type: Type| Field::new(name, r#type.arrow(), true);
+    Arc::new(Schema::new(vec![
+        field(TIMESTAMP, Type::Timestamp),
+        field("source", Type::Utf8),
+        field("stage", Type::Utf8),
+        field("plugin", Type::Utf8),
+        field("reason", Type::Utf8),
+        field("raw", Type::Binary),
+    ]))
+}
+
+/// Dead letters as rows of their table.
+pub fn batch(letters: &[DeadLetter]) -> Result<Batch> {
+    let text =
+        |get: fn(&DeadLetter) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(letters.iter().map(get))) };
+    let columns = vec![
+        Arc::new(TimestampNanosecondArray::from_iter_values(letters.iter().map(|l| l.timestamp)).with_timezone("UTC")),
+        text(|l| &l.source),
+        text(|l| &l.stage),
+        text(|l| &l.plugin),
+        text(|l| &l.reason),
+        Arc::new(BinaryArray::from_iter_values(letters.iter().map(|l| l.raw.as_slice()))),
+    ];
+    Ok(Batch { kind: Kind::Logs, columns: RecordBatch::try_new(schema(), columns)? })
+}

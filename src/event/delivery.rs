@@ -1,0 +1,93 @@
+//! a batch on its way, with the promise to say when it is safe
+//!
+//!     source ─ Delivery ─► pipeline ─► store ─ fsync ─► Ack ─► source
+//!
+//! **Always:** an [`Ack`] answers exactly once; one that is dropped unanswered says that the work was given up.
+
+use super::{DeadLetter, Kind};
+use crate::error::{Error, ErrorKind, Result};
+use arrow::record_batch::RecordBatch;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Events of one kind.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Logs or metrics.
+    pub kind: Kind,
+    /// The events, a row each.
+    pub columns: RecordBatch,
+}
+
+/// Where a source stands after a delivery. It is committed in the same record as the delivery's rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// What stands there: unique over all sources, such as `access:8:1234` for one file of the source `access`.
+    pub name: String,
+    /// The source's own encoding; empty to forget the position.
+    pub value: Vec<u8>,
+}
+
+/// What a source hands to the pipeline.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The name of the source.
+    pub source: Arc<str>,
+    /// What arrived.
+    pub batch: Batch,
+    /// What arrived and could not even become an event.
+    pub dead: Vec<DeadLetter>,
+    /// Where the source stands once this is safe.
+    pub positions: Vec<Position>,
+    /// The client's name for this delivery: a second one of the same name is answered and not stored again.
+    pub key: Option<String>,
+    /// Whether the source can wait for a full disk to become free (it keeps its place), or wants to hear of it at once.
+    pub patient: bool,
+    /// Who wants to know when it is safe.
+    pub ack: Ack,
+}
+
+/// What is safe now: written and fsynced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Accepted {
+    /// events in tables (an event in two tables counts twice)
+    pub rows: u64,
+    /// events in `tidemill.dead_letters`
+    pub dead: u64,
+    /// A delivery of the same key had been accepted before: this one was not stored again.
+    #[serde(skip)]
+    pub repeated: bool,
+}
+
+/// The promise of one answer.
+#[derive(Debug)]
+pub struct Ack(Option<oneshot::Sender<Result<Accepted>>>);
+
+impl Ack {
+    /// A promise, and where its answer arrives.
+    pub fn new() -> (Ack, oneshot::Receiver<Result<Accepted>>) {
+        let (sender, receiver) = oneshot::channel();
+        (Ack(Some(sender)), receiver)
+    }
+
+    /// Nobody waits.
+    pub fn nobody() -> Ack {
+        Ack(None)
+    }
+
+    /// Answers.
+    pub fn answer(mut self, answer: Result<Accepted>) {
+        if let Some(sender) = self.0.take() {
+            // The one who asked may have gone away; the rows are where they are either way.
+            let _ = sender.send(answer);
+        }
+    }
+}
+
+impl Drop for Ack {
+    fn drop(&mut self) {
+        if let Some(sender) = self.0.take() {
+            let _ = sender.send(Err(Error::new(ErrorKind::Unavailable, "tidemill is stopping; send it again later")));
+        }
+    }
+}

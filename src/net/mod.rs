@@ -1,0 +1,1 @@
+//! listeners, HTTP client, TLS

@@ -1,0 +1,1 @@
+//! the graph of stages, checked before it runs

@@ -1,0 +1,88 @@
+//! accepted events, safe on disk and open to readers
+//!
+//!     append ─► wal ─ fsync ─► hot rows ─► segment (Parquet) ─► catalog
+//!                │                │                             │
+//!                └─► ack          └──────────── view ◄──────────┘
+//!
+//! **Always:** an acknowledged row is in the WAL or in a segment that the catalog names, and a view shows it exactly once.
+//! **Never:** nothing here knows SQL, HTTP, plugins or pipelines.
+
+use crate::clock::Clock;
+use crate::error::Result;
+use crate::event::{Accepted, Kind, Position, TableName};
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What is stored together, or not at all.
+#[derive(Clone, Debug, Default)]
+pub struct Append {
+    /// rows for each table
+    pub tables: Vec<(TableName, Kind, RecordBatch)>,
+    /// where the sources (and the stages that keep state) stand once the rows are safe
+    pub positions: Vec<Position>,
+    /// the client's name for it, made unique over sources by whoever appends
+    pub key: Option<String>,
+    /// what to answer if the same key comes again
+    pub accepted: Accepted,
+    /// wait for a full disk to become free, keeping the order of appends; otherwise fail at once
+    pub patient: bool,
+}
+
+/// Everything that can be read, as it was at one moment. A fan-out over several tables is in it whole or not at all.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// every table by name
+    pub tables: BTreeMap<TableName, TableView>,
+}
+
+/// One table at that moment.
+#[derive(Clone, Debug)]
+pub struct TableView {
+    /// logs or metrics
+    pub kind: Kind,
+    /// the table's columns; only types of [`crate::event::Type`], only grows (and `int64` may become `float64` or `utf8`)
+    pub schema: SchemaRef,
+    /// accepted rows that no segment has yet, oldest first; a batch may lack columns or hold an older type of one: see [`adapt`]
+    pub hot: Vec<RecordBatch>,
+    /// files, oldest rows first
+    pub segments: Vec<Arc<Segment>>,
+}
+
+/// A Parquet file that the catalog names. It is never changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segment {
+    /// where it is
+    pub path: PathBuf,
+    /// rows in it
+    pub rows: u64,
+    /// its size
+    pub bytes: u64,
+    /// the time of its oldest row, ns UTC; rows are sorted by `timestamp` ascending
+    pub time_min: i64,
+    /// the time of its newest row, ns UTC
+    pub time_max: i64,
+    /// first WAL sequence number whose rows it has
+    pub seq_first: u64,
+    /// last WAL sequence number whose rows it has
+    pub seq_last: u64,
+    /// when it was written, ns UTC
+    pub created_at: i64,
+}
+
+/// A hot batch with exactly the columns and types of the table's schema: missing ones are null, older types are cast.
+pub fn adapt(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns = schema
+        .fields()
+        .iter()
+        .map(|field| match batch.column_by_name(field.name()) {
+            Some(column) if column.data_type() == field.data_type() => Ok(column.clone()),
+            Some(column) => Ok(arrow::compute::cast(column, field.data_type())?),
+            None => Ok(arrow::array::new_null_array(field.data_type(), batch.num_rows())),
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let options = arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+}
