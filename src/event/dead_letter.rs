@@ -47,8 +47,9 @@ pub fn schema() -> SchemaRef {
 pub fn batch(letters: &[DeadLetter]) -> Result<Batch> {
     let text =
         |get: fn(&DeadLetter) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(letters.iter().map(get))) };
-    let columns = vec![
-        Arc::new(TimestampNanosecondArray::from_iter_values(letters.iter().map(|l| l.timestamp)).with_timezone("UTC")),
+    let timestamps = TimestampNanosecondArray::from_iter_values(letters.iter().map(|l| l.timestamp));
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(timestamps.with_timezone("UTC")),
         text(|l| &l.source),
         text(|l| &l.stage),
         text(|l| &l.plugin),

@@ -1,1 +1,0 @@
-//! builds every part from the config, runs them, drains

@@ -1,1 +1,0 @@
-//! reads the TOML files into one checked Config
