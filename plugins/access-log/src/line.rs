@@ -1,0 +1,194 @@
+//! one line taken apart into slices of itself
+//!
+//! An error names the byte (counted from 1) where the line stopped being what was expected there.
+
+use memchr::{memchr, memmem};
+
+use crate::Format;
+use crate::date::DateCache;
+use crate::quoted::Quoted;
+
+/// The fields of a line. `-` is already `None`, except in quoted fields.
+#[derive(Debug)]
+pub struct Line<'a> {
+    pub client: &'a [u8],
+    pub user: Option<&'a [u8]>,
+    pub timestamp: i64,
+    pub request: Quoted<'a>,
+    pub status: Option<i64>,
+    pub bytes: Option<i64>,
+    pub referer: Option<Quoted<'a>>,
+    pub user_agent: Option<Quoted<'a>>,
+    /// What follows the format's own fields.
+    rest: &'a [u8],
+}
+
+impl<'a> Line<'a> {
+    #[inline]
+    pub fn parse(line: &'a [u8], format: Format, dates: &mut DateCache) -> Result<Line<'a>, String> {
+        let mut reader = Reader { line, at: 0 };
+        let client = reader.word("the client's address")?;
+        let identity = reader.word("the identity (usually `-`)")?;
+        let user = reader.user(identity)?;
+        let timestamp = reader.timestamp(dates)?;
+        let request = reader.quoted("the request")?;
+        let status = reader.number("the status")?;
+        let bytes = reader.number("the number of bytes")?;
+        let (referer, user_agent) = match format {
+            Format::Common => (None, None),
+            Format::Auto if !reader.quote_follows() => (None, None),
+            Format::Auto | Format::Combined => {
+                (Some(reader.quoted("the referer")?), Some(reader.last_quoted("the user agent")?))
+            }
+        };
+        Ok(Line { client, user, timestamp, request, status, bytes, referer, user_agent, rest: reader.rest() })
+    }
+
+    /// The last field of the line, if the format did not ask for it and it is a number of seconds.
+    pub fn request_time(&self) -> Option<f64> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let last = self.rest.trim_ascii().rsplit(|byte| *byte == b' ').next()?;
+        let last = last.strip_prefix(b"\"").and_then(|last| last.strip_suffix(b"\"")).unwrap_or(last);
+        let is_number = last.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
+        if is_number { std::str::from_utf8(last).ok()?.parse().ok() } else { None }
+    }
+}
+
+struct Reader<'a> {
+    line: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    #[inline]
+    fn rest(&self) -> &'a [u8] {
+        self.line.get(self.at..).unwrap_or_default()
+    }
+
+    /// Up to the next space.
+    #[inline]
+    fn word(&mut self, what: &str) -> Result<&'a [u8], String> {
+        let rest = self.rest();
+        match memchr(b' ', rest) {
+            Some(0) | None => Err(self.expected(what)),
+            Some(end) => {
+                self.at += end + 1;
+                Ok(&rest[..end])
+            }
+        }
+    }
+
+    /// Up to ` [`; user names may have spaces.
+    #[inline]
+    fn user(&mut self, identity: &[u8]) -> Result<Option<&'a [u8]>, String> {
+        let rest = self.rest();
+        if rest.starts_with(b"- [") {
+            self.at += 3;
+            return Ok(None);
+        }
+        let Some(end) = memmem::find(rest, b" [") else {
+            return Err(self.expected("the user (usually `-`) and a time in brackets"));
+        };
+        if identity != b"-" && rest.starts_with(b"- ") {
+            return Err(format!(
+                "byte 1: the line seems to begin with a virtual host, `{}`; this format begins with the client",
+                String::from_utf8_lossy(&self.line[..memchr(b' ', self.line).unwrap_or(0)])
+            ));
+        }
+        self.at += end + 2;
+        Ok(Some(&rest[..end]).filter(|user| *user != b"-"))
+    }
+
+    #[inline]
+    fn timestamp(&mut self, dates: &mut DateCache) -> Result<i64, String> {
+        let rest = self.rest();
+        let Some(end) = memchr(b']', rest) else {
+            return Err(self.expected("a time that ends with `]`"));
+        };
+        match dates.parse(&rest[..end]) {
+            Ok(timestamp) => {
+                self.at += end + 1;
+                Ok(timestamp)
+            }
+            Err(problem) => Err(format!("byte {}: {problem}", self.at + 1)),
+        }
+    }
+
+    #[inline]
+    fn quote_follows(&self) -> bool {
+        self.rest().starts_with(b" \"")
+    }
+
+    #[inline]
+    fn quoted(&mut self, what: &str) -> Result<Quoted<'a>, String> {
+        if !self.quote_follows() {
+            return Err(self.expected(&format!("{what} in double quotes")));
+        }
+        match Quoted::read(&self.rest()[2..]) {
+            Some((field, length)) => {
+                self.at += 2 + length + 1;
+                Ok(field)
+            }
+            None => Err(format!("byte {}: {what} has no closing quote; was the line cut off?", self.at + 2)),
+        }
+    }
+
+    /// Like [`Reader::quoted`], for the format's last field: where the line was cut off, what is left of it is the value.
+    #[inline]
+    fn last_quoted(&mut self, what: &str) -> Result<Quoted<'a>, String> {
+        if self.quote_follows() && Quoted::read(&self.rest()[2..]).is_none() {
+            let cut = Quoted::cut_off(&self.rest()[2..]);
+            self.at = self.line.len();
+            return Ok(cut);
+        }
+        self.quoted(what)
+    }
+
+    /// A number or `-` after a space.
+    #[inline]
+    fn number(&mut self, what: &str) -> Result<Option<i64>, String> {
+        let Some(rest) = self.rest().strip_prefix(b" ") else {
+            return Err(self.expected(what));
+        };
+        let length = memchr(b' ', rest).unwrap_or(rest.len());
+        let digits = &rest[..length];
+        if digits == b"-" {
+            self.at += 2;
+            return Ok(None);
+        }
+        match unsigned(digits.strip_suffix(b"\r").unwrap_or(digits)) {
+            Some(number) => {
+                self.at += 1 + length;
+                Ok(Some(number))
+            }
+            None => {
+                self.at += 1;
+                Err(self.expected(&format!("{what}, a number or `-`,")))
+            }
+        }
+    }
+
+    #[cold]
+    fn expected(&self, what: &str) -> String {
+        let rest = self.rest();
+        if rest.is_empty() {
+            return format!("byte {}: the line ends where {what} should stand", self.at + 1);
+        }
+        let shown = String::from_utf8_lossy(&rest[..rest.len().min(24)]).into_owned();
+        format!("byte {}: {what} should stand here, not `{shown}`", self.at + 1)
+    }
+}
+
+/// Digits only, and no more than an `i64` holds for sure.
+#[inline]
+fn unsigned(digits: &[u8]) -> Option<i64> {
+    if digits.is_empty() || digits.len() > 18 {
+        return None;
+    }
+    digits.iter().try_fold(0, |number, byte| match byte.wrapping_sub(b'0') {
+        digit @ 0..=9 => Some(number * 10 + i64::from(digit)),
+        _ => None,
+    })
+}

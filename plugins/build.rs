@@ -1,0 +1,128 @@
+//! the build script of the crate `tidemill`: builds the plugins of this workspace to WebAssembly
+//!
+//! ```text
+//! plugins/** ─► cargo, for wasm32 ─► <target>/plugins/…/<name>.wasm ─► copies beside OUT_DIR ─► bundled.rs
+//! ```
+//!
+//! Writes `$OUT_DIR/bundled.rs` with `pub const BUNDLED: &[(&str, &[u8])]`, the bundled plugins as core modules, and sets
+//! `TIDEMILL_TEST_PLUGINS` to a folder that holds the examples and the zoo as `<name>.wasm`.
+//!
+//! **Always:** the nested cargo sees nothing of the outer one's settings, so that both builds are the same everywhere.
+//! **Never:** it shares the outer target directory: cargo holds a lock on that while this script runs.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// What the binary carries.
+const BUNDLED: [&str; 7] = ["access-log", "drop-where", "hpa", "json", "logfmt", "lookup", "user-agent"];
+
+/// What only tests load.
+const FOR_TESTS: [&str; 7] =
+    ["dedupe", "log-to-metric", "metric-drop", "metric-relabel", "misbehave", "misbehave-filter", "two-tables"];
+
+#[path = "toolchain.rs"]
+mod toolchain;
+
+use toolchain::{TARGET, Toolchain};
+
+fn main() -> ExitCode {
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<(), String> {
+    let plugins = folder("CARGO_MANIFEST_DIR")?.join("plugins");
+    watch(&plugins)?;
+    let out = folder("OUT_DIR")?;
+    let target = target_folder(&out)?;
+    let toolchain = Toolchain::find(&folder("RUSTC")?)?;
+    let names: Vec<&str> = BUNDLED.iter().chain(&FOR_TESTS).copied().collect();
+    toolchain.build(&plugins, &target, &names)?;
+
+    let built = target.join(TARGET).join("release");
+    let copies = out.join("plugins");
+    for name in BUNDLED.iter().chain(&FOR_TESTS) {
+        copy_if_changed(&built.join(format!("{}.wasm", name.replace('-', "_"))), &copies.join(format!("{name}.wasm")))?;
+    }
+    write_if_changed(&out.join("bundled.rs"), &bundled_source(&copies))?;
+    println!("cargo:rustc-env=TIDEMILL_TEST_PLUGINS={}", copies.display());
+    Ok(())
+}
+
+fn folder(variable: &str) -> Result<PathBuf, String> {
+    env::var_os(variable).map(PathBuf::from).ok_or_else(|| format!("cargo did not set {variable}"))
+}
+
+/// Sources and manifests, file by file: a watched folder would start a build for every test case and page too.
+fn watch(plugins: &Path) -> Result<(), String> {
+    println!("cargo:rerun-if-changed=wit/tidemill.wit");
+    println!("cargo:rerun-if-changed={}", plugins.join("Cargo.lock").display());
+    println!("cargo:rerun-if-changed={}", plugins.join("toolchain.rs").display());
+    println!("cargo:rerun-if-env-changed=TIDEMILL_WASM_TOOLCHAIN");
+    watch_folder(plugins)
+}
+
+fn watch_folder(folder: &Path) -> Result<(), String> {
+    let listing = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    for path in listing.flatten().map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() && !["target", "cases", "tests"].contains(&name.as_str()) {
+            watch_folder(&path)?;
+        } else if name == "Cargo.toml" || name.ends_with(".rs") {
+            println!("cargo:rerun-if-changed={}", path.display());
+        }
+    }
+    // A new file shows in its folder's time.
+    if folder.ends_with("src") {
+        println!("cargo:rerun-if-changed={}", folder.display());
+    }
+    Ok(())
+}
+
+/// `<target>/plugins` out of `<target>/<profile>/build/<crate>/out`: the same for debug, release, check and clippy.
+fn target_folder(out: &Path) -> Result<PathBuf, String> {
+    let target = out.ancestors().find(|folder| folder.ends_with("build")).and_then(|build| build.parent()?.parent());
+    target.map(|target| target.join("plugins")).ok_or_else(|| format!("{}: not inside a target folder", out.display()))
+}
+
+fn bundled_source(copies: &Path) -> String {
+    let entries = BUNDLED.iter().map(|name| {
+        let path = copies.join(format!("{name}.wasm"));
+        format!("    ({name:?}, include_bytes!({path:?})),\n")
+    });
+    format!(
+        "/// The bundled plugins: name, and core module with a component-type section.\n\
+         pub const BUNDLED: &[(&str, &[u8])] = &[\n{}];\n",
+        entries.collect::<String>()
+    )
+}
+
+/// Whoever reads while this writes sees the old file or the new one; who has the same bytes sees no change at all.
+fn copy_if_changed(from: &Path, to: &Path) -> Result<(), String> {
+    let bytes = fs::read(from).map_err(|error| format!("{}: {error}", from.display()))?;
+    write_bytes_if_changed(to, &bytes)
+}
+
+fn write_if_changed(to: &Path, text: &str) -> Result<(), String> {
+    write_bytes_if_changed(to, text.as_bytes())
+}
+
+fn write_bytes_if_changed(to: &Path, bytes: &[u8]) -> Result<(), String> {
+    if fs::read(to).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    let name = |error| format!("{}: {error}", to.display());
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder).map_err(name)?;
+    }
+    let draft = to.with_extension(format!("draft{}", std::process::id()));
+    fs::write(&draft, bytes).map_err(name)?;
+    fs::rename(&draft, to).map_err(name)
+}

@@ -1,0 +1,4 @@
+#[test]
+fn cases() {
+    tidemill_plugin::cases::filter::<drop_where::DropWhere>(concat!(env!("CARGO_MANIFEST_DIR"), "/cases"));
+}

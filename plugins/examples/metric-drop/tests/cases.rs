@@ -1,0 +1,4 @@
+#[test]
+fn cases() {
+    tidemill_plugin::cases::filter::<metric_drop::MetricDrop>(concat!(env!("CARGO_MANIFEST_DIR"), "/cases"));
+}

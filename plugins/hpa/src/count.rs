@@ -1,0 +1,75 @@
+//! how many replicas one signal asks for
+//!
+//! | type | ratio | replicas |
+//! |---|---|---|
+//! | `AverageValue` | total / (target × replicas) | ⌈total / target⌉ |
+//! | `Value`, `Utilization` | current / target | ⌈replicas × current / target⌉ |
+//!
+//! Within the tolerance around ratio 1 the replicas stay as they are. With no replicas there is no ratio: the
+//! quotient alone counts.
+
+use crate::settings::{Target, TargetType};
+
+/// How many, and the sum in words.
+#[derive(Debug)]
+pub struct Count {
+    pub replicas: u32,
+    pub words: String,
+}
+
+impl Count {
+    pub fn new(signal: &str, value: f64, target: Target, replicas: u32, tolerance: f64) -> Count {
+        let quotient = value / target.value;
+        let (wanted, ratio) = match target.kind {
+            TargetType::AverageValue => (quotient, quotient / f64::from(replicas)),
+            TargetType::Value | TargetType::Utilization if replicas == 0 => (quotient, f64::INFINITY),
+            TargetType::Value | TargetType::Utilization => (quotient * f64::from(replicas), quotient),
+        };
+        let sum = sum_in_words(signal, value, target, replicas, wanted);
+        if replicas > 0 && (ratio - 1.0).abs() <= tolerance + ROUNDING {
+            let words =
+                format!("{sum}, ratio {} within tolerance {tolerance} → {}", figure(ratio), in_replicas(replicas));
+            return Count { replicas, words };
+        }
+        let asked = ceil(wanted);
+        Count { replicas: asked, words: format!("{sum} → {}", in_replicas(asked)) }
+    }
+}
+
+/// 0.3 / 0.1 is a hair off 3 in floating point, and 1.1 / 0.1 a hair above 11: that must not cost a replica.
+const ROUNDING: f64 = 1e-9;
+
+fn ceil(wanted: f64) -> u32 {
+    (wanted - wanted * ROUNDING).ceil() as u32 // saturates
+}
+
+fn sum_in_words(signal: &str, value: f64, target: Target, replicas: u32, wanted: f64) -> String {
+    let (value, per_target, wanted) = (figure(value), figure(target.value), figure(wanted));
+    match target.kind {
+        TargetType::AverageValue => format!("{signal} {value} / {per_target} a replica = {wanted}"),
+        TargetType::Value | TargetType::Utilization if replicas == 0 => {
+            format!("{signal} {value} / {per_target} = {wanted}")
+        }
+        TargetType::Value | TargetType::Utilization => {
+            format!("{signal} {value} / {per_target} × {} = {wanted}", in_replicas(replicas))
+        }
+    }
+}
+
+/// At least one digit after the point and at most three that matter.
+fn figure(value: f64) -> String {
+    let text = match value.abs() {
+        small if small < 0.0095 && small > 0.0 => format!("{value:.2e}"),
+        small if small < 10.0 => format!("{value:.2}"),
+        large if large < 1e12 => format!("{value:.1}"),
+        _ => format!("{value:.3e}"),
+    };
+    match text.split_once('.') {
+        Some((whole, digits)) if digits.ends_with('0') && digits.len() == 2 => format!("{whole}.{}", &digits[..1]),
+        _ => text,
+    }
+}
+
+fn in_replicas(count: u32) -> String {
+    format!("{count} replica{}", if count == 1 { "" } else { "s" })
+}

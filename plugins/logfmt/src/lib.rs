@@ -1,0 +1,206 @@
+//! `key=value` lines, each key a column
+//!
+//!     time=2026-11-22T10:00:00Z level=info msg="two words" n=5 done   ─►   level = 'info'   msg = …   n = 5   done = true
+//!
+//! `pairs` takes a line apart; this file decides what a value is.
+//!
+//! **Always:** a line without any `key=value` is an error of its row, or prose would become a column a word.
+
+mod pairs;
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use tidemill_plugin::{
+    Batch, Context, Contract, DataType, OpenColumns, Parsed, Parser, Plugin, Timestamps, Value, time,
+};
+
+use pairs::{Pairs, Written};
+
+/// A configured parser.
+pub struct Logfmt {
+    settings: Settings,
+}
+
+/// The stage's `settings` table.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The key that says when the event happened. Without it the usual names are tried.
+    timestamp: Option<String>,
+    /// Values without quotes that look like numbers or booleans become such.
+    types: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { timestamp: None, types: true }
+    }
+}
+
+/// Tried in this order where the settings name no key.
+const TIMESTAMP_KEYS: [&str; 4] = ["timestamp", "@timestamp", "time", "ts"];
+
+impl Plugin for Logfmt {
+    type Settings = Settings;
+    const NAME: &'static str = "logfmt";
+    const ABOUT: &'static str = env!("CARGO_PKG_DESCRIPTION");
+
+    fn configure(settings: Settings) -> Result<(Logfmt, Contract), String> {
+        if settings.timestamp.as_deref() == Some("") {
+            return Err("`timestamp` is empty; name the key that says when the event happened".to_owned());
+        }
+        let contract =
+            Contract::new().reads("body").reads("timestamp").writes("timestamp", DataType::Timestamp).open_schema();
+        Ok((Logfmt { settings }, contract))
+    }
+}
+
+impl Parser for Logfmt {
+    fn parse(&mut self, input: &Batch, _: &Context, output: &mut Parsed) -> Result<(), String> {
+        let bodies = input.bytes("body")?;
+        let arrived = input.timestamps("timestamp")?;
+        let mut open = OpenColumns::new();
+        let mut timestamps = Timestamps::with_rows(input.rows());
+        let mut any_timestamp = false;
+        for (row, body) in bodies.iter().enumerate() {
+            let found = self.line(body.unwrap_or_default(), &mut open);
+            match found.and_then(|found| open.commit_row().map(|()| found)) {
+                Ok(found) => {
+                    let timestamp = found.or(arrived.get(row));
+                    any_timestamp |= timestamp.is_some();
+                    timestamps.push_option(timestamp);
+                }
+                Err(message) => {
+                    open.discard_row();
+                    output.error(row, message);
+                }
+            }
+        }
+        if any_timestamp {
+            output.column("timestamp", timestamps);
+        }
+        open.finish(output);
+        Ok(())
+    }
+}
+
+/// A pair that may be the timestamp: the lowest rank wins, and the others stay columns.
+struct Candidate<'a> {
+    rank: usize,
+    nanoseconds: i64,
+    key: &'a [u8],
+    written: Written<'a>,
+}
+
+impl Logfmt {
+    /// Sets the line's columns and gives its timestamp.
+    fn line(&self, line: &[u8], open: &mut OpenColumns) -> Result<Option<i64>, String> {
+        let mut pairs = Pairs::new(line);
+        let mut best: Option<Candidate<'_>> = None;
+        let mut has_value = false;
+        while let Some((key, written)) = pairs.next()? {
+            has_value |= written != Written::Bare;
+            let candidate = match self.timestamp(&String::from_utf8_lossy(key), &written)? {
+                Some((rank, nanoseconds)) => Candidate { rank, nanoseconds, key, written },
+                None => {
+                    self.set(key, &written, open);
+                    continue;
+                }
+            };
+            let (winner, loser) = match best.take() {
+                Some(other) if other.rank < candidate.rank => (other, Some(candidate)),
+                other => (candidate, other),
+            };
+            if let Some(loser) = loser.filter(|loser| loser.rank != winner.rank) {
+                self.set(loser.key, &loser.written, open);
+            }
+            best = Some(winner);
+        }
+        if !has_value {
+            return Err(match line.trim_ascii().is_empty() {
+                true => "the line is empty; pairs like level=info are wanted".to_owned(),
+                false => "there is no key=value pair in the line".to_owned(),
+            });
+        }
+        match (&self.settings.timestamp, best) {
+            (Some(key), None) => Err(format!("there is no key `{key}`, which `timestamp` names in the settings")),
+            (_, best) => Ok(best.map(|best| best.nanoseconds)),
+        }
+    }
+
+    /// The timestamp in this pair, if it is one, and its rank: the lowest wins.
+    fn timestamp(&self, key: &str, written: &Written<'_>) -> Result<Option<(usize, i64)>, String> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let value = match written {
+            Written::Plain(value) => text(value),
+            Written::Quoted(value) => text(value),
+            Written::Bare | Written::Empty => return Ok(None),
+        };
+        match &self.settings.timestamp {
+            Some(wanted) if wanted == key => match time::parse_epoch(&value) {
+                Some(nanoseconds) => Ok(Some((0, nanoseconds))),
+                None => time::parse_rfc3339(&value)
+                    .map(|time| Some((0, time)))
+                    .map_err(|error| format!("key `{key}`: {error}")),
+            },
+            Some(_) => Ok(None),
+            None => {
+                let rank = TIMESTAMP_KEYS.iter().position(|usual| *usual == key);
+                Ok(rank.and_then(|rank| Some((rank, time::recognise(&value)?))))
+            }
+        }
+    }
+
+    fn set(&self, key: &[u8], written: &Written<'_>, open: &mut OpenColumns) {
+        let value = match written {
+            Written::Bare => Value::Bool(true),
+            Written::Empty => Value::Null,
+            Written::Quoted(text) => Value::Text(text),
+            Written::Plain(text) if self.settings.types => typed(text),
+            Written::Plain(text) => Value::Text(text),
+        };
+        open.set(&String::from_utf8_lossy(key), value);
+    }
+}
+
+/// Numbers and booleans as JSON writes them. `007` and `12e7` stay text: they are more often codes than numbers.
+fn typed(text: &[u8]) -> Value<'_> {
+    match text {
+        b"true" => Value::Bool(true),
+        b"false" => Value::Bool(false),
+        _ if is_number(text) => std::str::from_utf8(text).map_or(Value::Text(text), Value::Number),
+        _ => Value::Text(text),
+    }
+}
+
+fn is_number(text: &[u8]) -> bool {
+    let unsigned = text.strip_prefix(b"-").unwrap_or(text);
+    let (whole, rest) = digits(unsigned);
+    let leading_zero = whole.len() > 1 && whole[0] == b'0';
+    if whole.is_empty() || leading_zero {
+        return false;
+    }
+    let (has_point, rest) = match rest.strip_prefix(b".") {
+        Some(rest) => match digits(rest) {
+            ([], _) => return false,
+            (_, rest) => (true, rest),
+        },
+        None => (false, rest),
+    };
+    match rest {
+        [] => true,
+        [b'e' | b'E', b'+' | b'-', exponent @ ..] => !exponent.is_empty() && digits(exponent).1.is_empty(),
+        [b'e' | b'E', exponent @ ..] => has_point && !exponent.is_empty() && digits(exponent).1.is_empty(),
+        _ => false,
+    }
+}
+
+fn digits(text: &[u8]) -> (&[u8], &[u8]) {
+    text.split_at(text.iter().take_while(|byte| byte.is_ascii_digit()).count())
+}
+
+/// What a quoted value says, borrowed where there is no escape in it.
+type Unescaped<'a> = Cow<'a, [u8]>;
+
+tidemill_plugin::export_parser!(Logfmt);

@@ -1,0 +1,75 @@
+//! what an autoscaler is asked, and what it answers
+
+use crate::batch::Batch;
+
+/// One tick of a scaler.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The tick's time in nanoseconds since 1970.
+    pub now: i64,
+    /// What is scaled.
+    pub workload: Workload,
+    /// The latest answers of the scaler's queries.
+    pub signals: Vec<Signal>,
+    /// What the last tick handed back; empty at first.
+    pub state: Vec<u8>,
+}
+
+impl Request {
+    /// A signal by its name.
+    pub fn signal(&self, name: &str) -> Option<&Signal> {
+        self.signals.iter().find(|signal| signal.name == name)
+    }
+}
+
+/// What is scaled, and within which bounds the host keeps it.
+#[derive(Clone, Debug, Default)]
+pub struct Workload {
+    /// Its name in the configuration.
+    pub name: String,
+    /// How many replicas it is told to run now.
+    pub replicas: u32,
+    /// How many of them are ready.
+    pub ready: u32,
+    /// The host proposes no fewer.
+    pub min: u32,
+    /// The host proposes no more.
+    pub max: u32,
+}
+
+/// The latest answer of one query of the scaler.
+#[derive(Clone, Debug)]
+pub struct Signal {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Whether it can be believed.
+    pub freshness: Freshness,
+    /// The rows; none when missing or failed.
+    pub table: Batch,
+    /// Why it is not fresh.
+    pub message: String,
+}
+
+/// Whether a signal can be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Answered, and every source behind it is caught up.
+    Fresh,
+    /// Answered, but a source behind it is not caught up.
+    Stale,
+    /// Answered with no row.
+    Missing,
+    /// Not answered.
+    Failed,
+}
+
+/// How many replicas to run, and why.
+#[derive(Clone, Debug, Default)]
+pub struct Proposal {
+    /// How many.
+    pub replicas: u32,
+    /// In words, with the figures.
+    pub reason: String,
+    /// What the next tick gets.
+    pub state: Vec<u8>,
+}

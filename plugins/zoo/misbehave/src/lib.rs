@@ -1,0 +1,210 @@
+//! a parser that does what a host must survive; only tests of the host use it
+//!
+//! | a line with | does |
+//! |---|---|
+//! | `LOOP` | loops for ever |
+//! | `ALLOC` | allocates without end |
+//! | `PANIC` | panics |
+//! | `DEEP` | overflows the stack |
+//!
+//! Any other line comes out as the column `line`. The setting `lie` makes the answer itself malformed: it stands on
+//! the bare wire, because the SDK would not let such an answer out.
+
+/// Natively there is nothing to misbehave against.
+#[cfg(target_arch = "wasm32")]
+mod component {
+    use serde::Deserialize;
+    use tidemill_plugin::wire;
+    use tidemill_plugin::worlds::parser::{parsing, plugin};
+
+    #[derive(Clone, Copy, Debug, Default, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Settings {
+        lie: Option<Lie>,
+        /// Refuses its settings.
+        refuse: bool,
+        /// Panics in `configure`.
+        panic: bool,
+        /// Loops in `configure`.
+        hang: bool,
+    }
+
+    #[derive(Clone, Copy, Debug, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Lie {
+        /// One row more than the column has.
+        RowCount,
+        /// Offsets that go back.
+        Offsets,
+        /// The last offset lies behind the data.
+        OffsetsBeyond,
+        /// The first offset is not 0.
+        OffsetsStart,
+        /// No offsets at all.
+        OffsetsEmpty,
+        /// Text that is not UTF-8.
+        Utf8,
+        /// Text cut inside a character.
+        Utf8Cut,
+        /// A dictionary index without a value.
+        Index,
+        /// A column that is not in `writes`.
+        Undeclared,
+        /// A column of another type than declared.
+        Type,
+        /// The same column twice.
+        Twice,
+        /// A validity that is too short.
+        Validity,
+        /// A boolean that is neither 0 nor 1.
+        Boolean,
+        /// A row from behind the input.
+        Origin,
+        /// An error for a row behind the input.
+        ErrorRow,
+        /// A column with 200 MB in it.
+        Huge,
+        /// Says it failed.
+        Failure,
+        /// State where the contract has none.
+        State,
+    }
+
+    std::thread_local! {
+        static SETTINGS: std::cell::Cell<Settings> = const {
+            std::cell::Cell::new(Settings { lie: None, refuse: false, panic: false, hang: false })
+        };
+    }
+
+    struct Component;
+
+    impl plugin::Guest for Component {
+        fn describe() -> plugin::Descriptor {
+            plugin::Descriptor {
+                name: "misbehave".to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                about: env!("CARGO_PKG_DESCRIPTION").to_owned(),
+            }
+        }
+
+        fn configure(settings: String) -> Result<plugin::Contract, String> {
+            let settings: Settings = serde_json::from_str(&settings).map_err(|error| error.to_string())?;
+            if settings.refuse {
+                return Err("`refuse` is true; leave it out".to_owned());
+            }
+            if settings.panic {
+                panic!("as the settings say");
+            }
+            if settings.hang {
+                for_ever();
+            }
+            SETTINGS.set(settings);
+            let line = plugin::Field { name: "line".to_owned(), data_type: wire::DataType::Utf8 };
+            Ok(plugin::Contract {
+                reads: vec!["body".to_owned()],
+                writes: vec![line],
+                open_schema: false,
+                keeps_state: false,
+                produces: plugin::EventKind::Logs,
+            })
+        }
+    }
+
+    impl parsing::Guest for Component {
+        fn parse(input: wire::Batch, _: wire::Context) -> Result<parsing::Parsed, String> {
+            let bodies = match input.columns.into_iter().next().map(|column| column.values) {
+                Some(wire::Values::Utf8(bodies) | wire::Values::Binary(bodies)) => bodies,
+                _ => wire::VarBytes { offsets: vec![0; input.rows as usize + 1], data: Vec::new() },
+            };
+            for pair in bodies.offsets.windows(2) {
+                obey(&bodies.data[pair[0] as usize..pair[1] as usize]);
+            }
+            let line = column("line", wire::Values::Utf8(bodies));
+            let answer =
+                parsing::Parsed { rows: input.rows, columns: vec![line], origin: None, errors: vec![], state: None };
+            match SETTINGS.get().lie {
+                Some(lie) => tell(lie, answer),
+                None => Ok(answer),
+            }
+        }
+    }
+
+    fn column(name: &str, values: wire::Values) -> wire::Column {
+        wire::Column { name: name.to_owned(), values, validity: None }
+    }
+
+    fn obey(line: &[u8]) {
+        let says = |word: &[u8]| line.windows(word.len()).any(|window| window == word);
+        if says(b"LOOP") {
+            for_ever();
+        }
+        if says(b"ALLOC") {
+            let mut hoard = Vec::new();
+            loop {
+                hoard.push(std::hint::black_box(vec![1u8; 1 << 20]));
+            }
+        }
+        if says(b"PANIC") {
+            panic!("a line said PANIC");
+        }
+        if says(b"DEEP") {
+            std::hint::black_box(deeper(1));
+        }
+    }
+
+    fn for_ever() {
+        let mut turns = 0u64;
+        loop {
+            turns = std::hint::black_box(turns.wrapping_add(1));
+        }
+    }
+
+    #[allow(unconditional_recursion)]
+    fn deeper(depth: u64) -> u64 {
+        let room = std::hint::black_box([depth; 64]);
+        deeper(depth + 1) + std::hint::black_box(room)[depth as usize % 64]
+    }
+
+    fn tell(lie: Lie, mut answer: parsing::Parsed) -> Result<parsing::Parsed, String> {
+        let rows = answer.rows;
+        let text = |offsets: Vec<u32>, data: &[u8]| wire::Values::Utf8(wire::VarBytes { offsets, data: data.to_vec() });
+        let each = |from: u32, step: u32| (0..=rows).map(|row| from + row * step).collect::<Vec<u32>>();
+        let enough = vec![b'x'; 4 * (rows as usize + 1)];
+        let line = &mut answer.columns[0];
+        match lie {
+            Lie::RowCount => answer.rows += 1,
+            Lie::Offsets => line.values = text((0..=rows).rev().collect(), &enough),
+            Lie::OffsetsBeyond => line.values = text(each(0, 1_000_000), &enough),
+            Lie::OffsetsStart => line.values = text(each(1, 1), &enough),
+            Lie::OffsetsEmpty => line.values = text(vec![], b""),
+            Lie::Utf8 => line.values = text(each(0, 1), &vec![0xff; rows as usize]),
+            Lie::Utf8Cut => {
+                let data: Vec<u8> = b"\xc3\xa9".repeat(rows as usize);
+                line.values = text((0..=rows).map(|row| if row == rows { 2 * rows } else { row }).collect(), &data);
+            }
+            Lie::Index => {
+                let values = wire::VarBytes { offsets: vec![0, 1], data: b"x".to_vec() };
+                line.values = wire::Values::DictUtf8(wire::Dictionary { indices: vec![7; rows as usize], values });
+            }
+            Lie::Undeclared => answer.columns.push(column("surprise", wire::Values::Int64(vec![1; rows as usize]))),
+            Lie::Type => line.values = wire::Values::Int64(vec![1; rows as usize]),
+            Lie::Twice => {
+                let again = line.clone();
+                answer.columns.push(again);
+            }
+            Lie::Validity => line.validity = Some(vec![1; rows.saturating_sub(1) as usize]),
+            Lie::Boolean => line.validity = Some(vec![7; rows as usize]),
+            Lie::Origin => answer.origin = Some(vec![rows; rows as usize]),
+            Lie::ErrorRow => answer.errors.push(wire::RowError { row: rows, message: "no such row".to_owned() }),
+            Lie::Huge => {
+                let size = 200_000_000 / rows.max(1);
+                line.values = text(each(0, size), &vec![b'x'; (size * rows) as usize]);
+            }
+            Lie::Failure => return Err("as the settings say".to_owned()),
+            Lie::State => answer.state = Some(b"unasked".to_vec()),
+        }
+        Ok(answer)
+    }
+
+    tidemill_plugin::worlds::parser::export!(Component with_types_in tidemill_plugin::worlds::parser);
+}

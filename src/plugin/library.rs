@@ -1,0 +1,154 @@
+//! where plugins are found: bundled in the binary by name, or a file by path
+
+use super::engine::{Engine, sha256};
+use super::{World, instance, wrap};
+use crate::error::{Error, Result, did_you_mean};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use wasmtime::component::{Component, types::ComponentItem};
+
+/// A compiled plugin. Cloning shares it.
+#[derive(Clone)]
+pub struct Plugin(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    origin: String,
+    sha256: String,
+    world: World,
+    component: Component,
+}
+
+/// Where plugins are looked for.
+pub struct Library {
+    engine: Engine,
+    bundled: &'static [(&'static str, &'static [u8])],
+}
+
+impl Plugin {
+    /// Its name in the pipeline file.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// `bundled`, or the path of its file.
+    pub fn origin(&self) -> &str {
+        &self.0.origin
+    }
+
+    /// The hash of the bytes it came as, in hex.
+    pub fn sha256(&self) -> &str {
+        &self.0.sha256
+    }
+
+    /// What it is.
+    pub fn world(&self) -> World {
+        self.0.world
+    }
+
+    pub(super) fn component(&self) -> &Component {
+        &self.0.component
+    }
+}
+
+impl Library {
+    /// A library of these bundled plugins, and of any file.
+    pub fn new(engine: Engine, bundled: &'static [(&'static str, &'static [u8])]) -> Library {
+        Library { engine, bundled }
+    }
+
+    /// The engine that runs them.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The names of the bundled ones.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.bundled.iter().map(|(name, _)| *name)
+    }
+
+    /// Finds and compiles a plugin: a bundled one by name, else a file, whose path is relative to `folder` and contains a `/` or ends
+    /// in `.wasm`.
+    pub fn open(&self, name: &str, folder: &Path) -> Result<Plugin> {
+        if let Some((_, bytes)) = self.bundled.iter().find(|(known, _)| *known == name) {
+            return self.load(name, "bundled", bytes);
+        }
+        if !name.contains('/') && !name.ends_with(".wasm") {
+            let hint = did_you_mean(name, self.names());
+            let known: Vec<&str> = self.names().collect();
+            return Err(Error::invalid(format!(
+                "unknown plugin `{name}`{hint} (bundled: {}; or the path of a .wasm file)",
+                known.join(", ")
+            )));
+        }
+        let path: PathBuf = folder.join(name);
+        let bytes = std::fs::read(&path)
+            .map_err(|error| Error::io(format!("cannot read plugin `{}`", path.display()), error))?;
+        self.load(name, &path.display().to_string(), &bytes)
+    }
+
+    /// Compiles a plugin from bytes.
+    pub fn load(&self, name: &str, origin: &str, bytes: &[u8]) -> Result<Plugin> {
+        let within = |error: Error| error.within(format!("plugin `{name}`"));
+        let component = wrap::component(bytes).map_err(within)?;
+        let hash = sha256(bytes);
+        let component = self.engine.compile(&component, &hash).map_err(within)?;
+        let world = world_of(&self.engine, &component).map_err(within)?;
+        Ok(Plugin(Arc::new(Inner { name: name.to_owned(), origin: origin.to_owned(), sha256: hash, world, component })))
+    }
+
+    /// What a plugin says of itself: name, version, about.
+    pub fn describe(&self, plugin: &Plugin) -> Result<(String, String, String)> {
+        instance::describe(&self.engine, plugin)
+    }
+}
+
+/// Reads from a component's exports and imports which world it is made for, and says what is in the way of running it here.
+fn world_of(engine: &Engine, component: &Component) -> Result<World> {
+    let r#type = component.component_type();
+    let exports: Vec<String> = r#type.exports(engine.wasmtime()).map(|(name, _)| name.to_owned()).collect();
+    for (import, item) in r#type.imports(engine.wasmtime()) {
+        let ours = import.starts_with("tidemill:plugin/") && import.ends_with("@0.1.0");
+        if matches!(item.ty, ComponentItem::ComponentInstance(_)) && !ours && !compatible(import) {
+            return Err(refused_import(import));
+        }
+    }
+    let world = World::ALL.iter().find(|world| {
+        let (interface, _) = world.export();
+        let bare = interface.split('@').next().unwrap_or_default();
+        exports.iter().any(|export| export.split('@').next() == Some(bare) && compatible(export))
+    });
+    world.copied().ok_or_else(|| {
+        match exports.iter().find(|export| export.starts_with("tidemill:plugin/") && !compatible(export)) {
+            Some(other) => {
+                let version = other.split('@').nth(1).unwrap_or("no version");
+                Error::invalid(format!(
+                    "it is built against version {version} of the plugin interface, and this tidemill runs {}; build it against wit/ of this version",
+                    super::INTERFACE
+                ))
+            }
+            None => Error::invalid(format!(
+                "it exports none of the worlds parser, filter, enricher, autoscaler of {}",
+                super::INTERFACE
+            )),
+        }
+    })
+}
+
+/// Whether a name's version is one of 0.1.
+fn compatible(name: &str) -> bool {
+    name.starts_with("tidemill:plugin/") && name.split('@').nth(1).is_some_and(|version| version.starts_with("0.1."))
+}
+
+fn refused_import(import: &str) -> Error {
+    match import {
+        wasi if wasi.starts_with("wasi:") => Error::invalid(format!(
+            "it wants `{wasi}`, and plugins get no WASI; build it without (for Python and JavaScript: with `--stub-wasi`)"
+        )),
+        ours if ours.starts_with("tidemill:plugin/") => Error::invalid(format!(
+            "it wants `{ours}`, another version of the plugin interface; this tidemill runs {}",
+            super::INTERFACE
+        )),
+        other => Error::invalid(format!("it wants `{other}`, which plugins do not get")),
+    }
+}
