@@ -7,14 +7,39 @@
 //! **Always:** an acknowledged row is in the WAL or in a segment that the catalog names, and a view shows it exactly once.
 //! **Never:** nothing here knows SQL, HTTP, plugins or pipelines.
 
+pub mod disk;
+pub mod drift;
+mod catalog;
+mod flusher;
+mod handle;
+mod keys;
+mod queue;
+mod record;
+mod recovery;
+mod segment;
+#[cfg(test)]
+mod simulated;
+mod state;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod wal;
+mod writer;
+
+pub use handle::Store;
+pub use recovery::FORMAT;
+pub use stats::Stats;
+
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::event::{Accepted, Kind, Position, TableName};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use disk::{Disk, RealDisk};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What is stored together, or not at all.
 #[derive(Clone, Debug, Default)]
@@ -85,4 +110,62 @@ pub fn adapt(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
         .collect::<Result<Vec<_>>>()?;
     let options = arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+}
+
+/// How a store works.
+#[derive(Clone)]
+pub struct Options {
+    /// the time
+    pub clock: Clock,
+    /// the file system
+    pub disk: Arc<dyn Disk>,
+    /// hot bytes of all tables beyond which the largest table is flushed
+    pub flush_bytes: usize,
+    /// hot rows beyond which a table is flushed
+    pub flush_rows: usize,
+    /// age of the oldest hot row at which a table is flushed
+    pub flush_age: Duration,
+    /// bytes of the WAL beyond which everything is flushed
+    pub wal_bytes_max: u64,
+    /// size at which the WAL goes on in a new file
+    pub wal_file_bytes: u64,
+    /// hot bytes beyond which appends wait
+    pub hot_bytes_max: usize,
+    /// how long to wait before a disk that failed is tried again
+    pub retry_every: Duration,
+    /// bytes of the disk kept free for flushing (a sixteenth of a small disk)
+    pub reserve_bytes: u64,
+}
+
+impl Options {
+    /// The defaults, on the machine's disk.
+    pub fn new(clock: Clock) -> Self {
+        Options {
+            clock,
+            disk: Arc::new(RealDisk),
+            flush_bytes: 64 << 20,
+            flush_rows: 1 << 20,
+            flush_age: Duration::from_secs(300),
+            wal_bytes_max: 512 << 20,
+            wal_file_bytes: 64 << 20,
+            hot_bytes_max: 256 << 20,
+            retry_every: Duration::from_millis(200),
+            reserve_bytes: 64 << 20,
+        }
+    }
+}
+
+/// How a table is kept.
+#[derive(Clone, Debug)]
+pub struct TableOptions {
+    /// whether `body` is kept beside what was parsed of it
+    pub body: bool,
+    /// the columns it starts with; those of its kind if none are given
+    pub columns: Option<SchemaRef>,
+}
+
+impl Default for TableOptions {
+    fn default() -> Self {
+        TableOptions { body: true, columns: None }
+    }
 }
