@@ -6,16 +6,130 @@
 //! **Always:** a source says when it is caught up ([`Progress::caught_up`]): nothing of what it should have read is still waiting.
 //! **Never:** a source does not know tables, plugins or SQL.
 
+pub mod file;
+pub mod http;
+pub mod internal;
+pub mod processes;
 mod progress;
+pub mod scrape;
+pub mod stdin;
+#[cfg(test)]
+mod testing;
 
 pub use progress::{Progress, Standing};
 
 use crate::clock::Clock;
-use crate::error::{Error, ErrorKind, Result};
-use crate::event::Delivery;
+use crate::error::{Error, ErrorKind, Result, did_you_mean};
+use crate::event::{Delivery, Kind};
+use crate::units::{ByteSize, Span};
+use serde::{Deserialize, Deserializer, de};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+/// A kind of source.
+#[derive(Clone, Copy, Debug)]
+pub struct About {
+    /// the word after `type =`
+    pub name: &'static str,
+    /// in one line
+    pub about: &'static str,
+    /// a table that works
+    pub example: &'static str,
+}
+
+/// Every kind of source, in the order people list them.
+pub const SOURCES: &[About] = &[
+    About { name: file::NAME, about: file::ABOUT, example: file::EXAMPLE },
+    About { name: stdin::NAME, about: stdin::ABOUT, example: stdin::EXAMPLE },
+    About { name: http::NAME, about: http::ABOUT, example: http::EXAMPLE },
+    About { name: scrape::NAME, about: scrape::ABOUT, example: scrape::EXAMPLE },
+    About { name: internal::NAME, about: internal::ABOUT, example: internal::EXAMPLE },
+    About { name: processes::NAME, about: processes::ABOUT, example: processes::EXAMPLE },
+];
+
+/// The table of any source.
+#[derive(Clone, Debug)]
+pub enum Config {
+    /// tails files
+    File(file::Config),
+    /// reads standard input
+    Stdin(stdin::Config),
+    /// is pushed to
+    Http(http::Config),
+    /// pulls metrics
+    Scrape(scrape::Config),
+    /// our own metrics
+    Internal(internal::Config),
+    /// what workloads' processes use
+    Processes(processes::Config),
+}
+
+impl Config {
+    /// Reads the table of a source of this kind, its `type` already taken out.
+    pub fn deserialize<'de, D: Deserializer<'de>>(kind: &str, reader: D) -> Result<Config, D::Error> {
+        match kind {
+            file::NAME => file::Config::deserialize(reader).map(Config::File),
+            stdin::NAME => stdin::Config::deserialize(reader).map(Config::Stdin),
+            http::NAME => http::Config::deserialize(reader).map(Config::Http),
+            scrape::NAME => scrape::Config::deserialize(reader).map(Config::Scrape),
+            internal::NAME => internal::Config::deserialize(reader).map(Config::Internal),
+            processes::NAME => processes::Config::deserialize(reader).map(Config::Processes),
+            _ => Err(de::Error::custom(unknown(kind))),
+        }
+    }
+
+    /// Finds mistakes that the types do not.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Config::File(config) => config.check(),
+            Config::Stdin(config) => config.check(),
+            Config::Http(config) => config.check(),
+            Config::Scrape(config) => config.check(),
+            Config::Internal(config) => config.check(),
+            Config::Processes(config) => config.check(),
+        }
+    }
+
+    /// Whether its events are logs or metrics.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Config::File(_) | Config::Stdin(_) | Config::Http(_) => Kind::Logs,
+            Config::Scrape(_) | Config::Internal(_) | Config::Processes(_) => Kind::Metrics,
+        }
+    }
+
+    /// The workload that must exist for it, if it names one.
+    pub fn workloads(&self) -> Vec<&str> {
+        match self {
+            Config::Scrape(config) => config.workload.iter().map(String::as_str).collect(),
+            Config::Processes(config) => config.workloads.iter().map(String::as_str).collect(),
+            Config::File(_) | Config::Stdin(_) | Config::Http(_) | Config::Internal(_) => Vec::new(),
+        }
+    }
+}
+
+/// The sentence for a word after `type =` that names no source.
+pub fn unknown(kind: &str) -> String {
+    let names = SOURCES.iter().map(|source| source.name);
+    let list: Vec<String> = names.clone().map(|name| format!("`{name}`")).collect();
+    format!("unknown source type `{kind}`{}; there are {}", did_you_mean(kind, names), list.join(", "))
+}
+
+fn check_line_bytes_max(size: ByteSize) -> Result<()> {
+    match size.0 {
+        1..=0x0400_0000 => Ok(()),
+        _ => Err(Error::invalid(format!("`line_bytes_max = \"{size}\"` must be from 1 B to 64 MiB"))),
+    }
+}
+
+fn check_every(every: Span) -> Result<()> {
+    match every.0 >= Duration::from_millis(100) {
+        true => Ok(()),
+        false => Err(Error::invalid(format!("`every = \"{every}\"` is too often; at least 100ms"))),
+    }
+}
 
 /// What a source works with while it runs.
 #[derive(Clone)]
@@ -39,5 +153,53 @@ impl Outlet {
             .send(delivery)
             .await
             .map_err(|_| Error::new(ErrorKind::Unavailable, "tidemill is stopping; send it again later"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let mut table: toml::Table = text.parse().map_err(|error| format!("{error}"))?;
+        let kind = table.remove("type").and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default();
+        let config = Config::deserialize(&kind, table).map_err(|error| error.message().to_owned())?;
+        config.check().map_err(|error| error.message().to_owned())?;
+        Ok(config)
+    }
+
+    #[test]
+    fn every_example_is_read() {
+        for source in SOURCES {
+            assert!(read(source.example).is_ok(), "{}: {:?}", source.name, read(source.example));
+            assert!(source.example.contains(&format!("type = \"{}\"", source.name)));
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        let rows = [
+            ("type = \"fil\"", "unknown source type `fil`; did you mean `file`?; there are `file`"),
+            ("type = \"file\"", "missing field `include`"),
+            ("type = \"file\"\ninclude = []", "`include` is empty"),
+            ("type = \"file\"\ninclude = [\"a***\"]", "`a***` is no pattern of files"),
+            ("type = \"file\"\ninclude = [\"a\"]\nincldue = []", "unknown field `incldue`"),
+            ("type = \"file\"\ninclude = [\"a\"]\ncodec = \"xml\"", "unknown variant `xml`"),
+            ("type = \"file\"\ninclude = [\"a\"]\nline_bytes_max = \"1GiB\"", "`line_bytes_max = \"1.0 GiB\"` must be"),
+            ("type = \"scrape\"", "a scrape needs `targets` or a `workload`"),
+            ("type = \"scrape\"\ntargets = [\"localhost\"]", "the target `localhost` must start with"),
+            ("type = \"scrape\"\nworkload = \"w\"\nevery = \"1s\"\ntimeout = \"2s\"", "`timeout = \"2s\"` must be"),
+            ("type = \"processes\"\nevery = \"1ms\"", "`every = \"1ms\"` is too often"),
+        ];
+        for (text, want) in rows {
+            let error = read(text).unwrap_err();
+            assert!(error.starts_with(want), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_bearer_is_never_printed() {
+        let config = read("type = \"scrape\"\nworkload = \"w\"\nbearer = \"hush\"").unwrap();
+        assert!(!format!("{config:?}").contains("hush"));
     }
 }

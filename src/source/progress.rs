@@ -63,6 +63,11 @@ impl Progress {
         });
     }
 
+    /// Whether the last news of a target was a failure.
+    pub fn is_failed(&self, target: &str) -> bool {
+        self.lock().get(target).is_some_and(|standing| !standing.error.is_empty())
+    }
+
     /// A target is no longer there to be read (a file that was removed after it was read to its end).
     pub fn gone(&self, target: &str) {
         self.lock().remove(target);

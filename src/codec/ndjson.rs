@@ -1,0 +1,458 @@
+//! JSON objects as columns, a line or an array's element each
+//!
+//! | in the event | becomes |
+//! |---|---|
+//! | nested objects | a column a leaf, names joined with `.`; null and empty objects are absent |
+//! | arrays | JSON text, as written |
+//! | whole numbers | int64, exact; beyond 64 bits the column is text |
+//! | numbers | float64; with whole numbers beyond ±2^53 in the same column, text |
+//! | other mixtures in one column of a batch | text: strings as they are, the rest as JSON |
+//! | `timestamp`, `@timestamp`, `time`, `ts` | the first of them that [`super::time`] can read is `timestamp`; the others stay what they are |
+//! | a `timestamp` that cannot be read | `timestamp__utf8`; `timestamp` is then when the event was received |
+//! | `body`, if text | `body`, and the line is kept in `__raw`; else `body` is the line |
+//! | `body` of another type | `body__<type>` |
+//! | `source`, `__raw`, `__more` | `source__field` and so on: those names are taken |
+//! | the name `""` | `_` |
+//! | a column beyond the 990th of a batch | a field of the JSON text `__more` |
+//!
+//! A field that comes twice has its last value. A line that is no object, or has a mistake, is a dead letter with its bytes.
+
+use super::json::{Leaves, Value, elements};
+use super::{BAD_LINES_MAX, BadLine, Decoded, Received, lines, time};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::DeadLetter;
+use crate::event::columns::{self, BODY, COLUMNS_MAX, NAME_BYTES_MAX, RAW, SOURCE, TIMESTAMP, Type, field};
+use arrow::array::{Array, ArrayRef, BinaryArray, BooleanBuilder, Float64Builder, Int64Builder};
+use arrow::array::{BinaryBuilder, StringArray, StringBuilder, TimestampNanosecondArray};
+use arrow::datatypes::{Field, Schema};
+use arrow::record_batch::RecordBatch;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Where fields go that have no column.
+const MORE: &str = "__more";
+/// Fields that may say when it happened; the first that does counts.
+const TIMES: [&str; 4] = [TIMESTAMP, "@timestamp", "time", "ts"];
+/// Columns of a batch, some room left for ours.
+const BATCH_COLUMNS_MAX: usize = COLUMNS_MAX - 10;
+/// Rows times columns of a batch: what an absent value costs is small, not nothing.
+const CELLS_MAX: usize = 64 << 20;
+/// The largest whole number that every smaller one fits beside in a float.
+const EXACT_MAX: u64 = 1 << 53;
+
+/// One column of the events, absent values left out.
+struct Column<'a> {
+    name: String,
+    values: Vec<(usize, Value<'a>)>,
+}
+
+/// The good lines so far.
+#[derive(Default)]
+struct Rows<'a> {
+    lines: Vec<&'a [u8]>,
+    timestamps: Vec<i64>,
+    /// an event's own body, by row
+    bodies: Vec<(usize, Cow<'a, str>)>,
+    columns: Vec<Column<'a>>,
+    by_name: HashMap<String, usize>,
+    /// the column that came next in the last event: most events have their fields in the same order
+    next: usize,
+    more: Vec<(usize, String)>,
+}
+
+/// JSON objects, a line each.
+pub fn decode(taken: lines::Taken, received: &Received) -> Result<Decoded> {
+    let (mut dead, mut bad) = lines::refuse(taken.long, received);
+    let mut rows = Rows::default();
+    let numbered = taken.body.iter().flatten().zip(&taken.numbers);
+    read(numbered.map(|(line, number)| (line, *number)), &mut rows, received, &mut dead, &mut bad);
+    bad.sort_by_key(|bad| bad.line);
+    Ok(Decoded { columns: rows.finish(&taken.body, received)?, dead, bad })
+}
+
+/// A JSON array of objects, or a single object, over as many lines as it likes. A mistake outside of an element spoils the whole.
+pub fn decode_array(bytes: &[u8], received: &Received) -> Result<Decoded> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| Error::invalid(format!("byte {}: the body is not UTF-8", error.valid_up_to() + 1)))?;
+    let texts = elements(text).map_err(|wrong| {
+        let before = text.get(..wrong.column - 1).unwrap_or(text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.len() - before.rfind('\n').map_or(0, |at| at + 1) + 1;
+        Error::invalid(format!("line {line} column {column}: {}", wrong.what))
+    })?;
+    let body = BinaryArray::from_iter_values(texts.iter().map(|text| text.as_bytes()));
+    let (mut dead, mut bad) = (Vec::new(), Vec::new());
+    let mut rows = Rows::default();
+    read(body.iter().flatten().zip(1..), &mut rows, received, &mut dead, &mut bad);
+    Ok(Decoded { columns: rows.finish(&body, received)?, dead, bad })
+}
+
+fn read<'a>(
+    lines: impl Iterator<Item = (&'a [u8], u64)>,
+    rows: &mut Rows<'a>,
+    received: &Received,
+    dead: &mut Vec<DeadLetter>,
+    bad: &mut Vec<BadLine>,
+) {
+    let mut leaves = Leaves::default();
+    for (line, number) in lines {
+        if let Err(reason) = rows.push(line, &mut leaves, received.at) {
+            dead.push(received.dead(reason.clone(), line.to_vec()));
+            if bad.len() < BAD_LINES_MAX {
+                bad.push(BadLine { line: number, reason });
+            }
+        }
+    }
+}
+
+impl<'a> Rows<'a> {
+    fn push(&mut self, line: &'a [u8], leaves: &mut Leaves<'a>, received_at: i64) -> Result<(), String> {
+        let text =
+            std::str::from_utf8(line).map_err(|error| format!("column {}: not UTF-8", error.valid_up_to() + 1))?;
+        leaves.read(text).map_err(|wrong| format!("column {}: {}", wrong.column, wrong.what))?;
+        let mut times = [const { None }; TIMES.len()];
+        let mut body = None;
+        for (name, value) in leaves.iter() {
+            if name.len() > NAME_BYTES_MAX {
+                return Err(format!("a field's name of {} bytes is longer than {NAME_BYTES_MAX}", name.len()));
+            }
+            if let Some(time) = TIMES.iter().position(|time| *time == name).and_then(|at| times.get_mut(at)) {
+                *time = Some(value);
+            } else if name == BODY {
+                body = Some(value);
+            }
+        }
+        let row = self.lines.len();
+        let time = TIMES.iter().zip(times).find_map(|(name, value)| Some((*name, time_of(value?)?)));
+        let body = match body {
+            Some(Value::Text(text)) => Some(text.clone()),
+            _ => None,
+        };
+        let own_body = body.is_some();
+        self.next = 0;
+        for (name, value) in leaves.iter() {
+            let used = time.is_some_and(|(used, _)| used == name) || (own_body && name == BODY);
+            if !used {
+                self.put(row, name, value);
+            }
+        }
+        self.bodies.extend(body.map(|body| (row, body)));
+        self.timestamps.push(time.map_or(received_at, |(_, time)| time));
+        self.lines.push(line);
+        Ok(())
+    }
+
+    fn put(&mut self, row: usize, name: &str, value: &Value<'a>) {
+        let (name, value) = own_name(name, value);
+        let guessed = self.columns.get(self.next).is_some_and(|column| column.name == name);
+        let known = if guessed { Some(self.next) } else { self.by_name.get(name.as_ref()).copied() };
+        let at = match known {
+            Some(at) => at,
+            None if self.columns.len() < BATCH_COLUMNS_MAX => {
+                self.by_name.insert(name.as_ref().to_owned(), self.columns.len());
+                self.columns.push(Column { name: name.into_owned(), values: Vec::new() });
+                self.columns.len() - 1
+            }
+            None => return self.put_more(row, &name, &value),
+        };
+        self.next = at + 1;
+        if let Some(column) = self.columns.get_mut(at) {
+            match column.values.last_mut() {
+                Some((last, earlier)) if *last == row => *earlier = value,
+                _ => column.values.push((row, value)),
+            }
+        }
+    }
+
+    fn put_more(&mut self, row: usize, name: &str, value: &Value<'a>) {
+        if self.more.last().is_none_or(|(last, _)| *last != row) {
+            self.more.push((row, String::new()));
+        }
+        if let Some((_, text)) = self.more.last_mut() {
+            text.push(if text.is_empty() { '{' } else { ',' });
+            text.push_str(&serde_json::Value::from(name).to_string());
+            text.push(':');
+            text.push_str(&value.json());
+        }
+    }
+
+    /// `came` has all lines; where they are all good, it is the body as it stands.
+    fn finish(self, came: &BinaryArray, received: &Received) -> Result<RecordBatch> {
+        let rows = self.lines.len();
+        if rows.saturating_mul(self.columns.len()) > CELLS_MAX {
+            return Err(Error::new(
+                ErrorKind::Limit,
+                format!("{rows} events with {} different fields are too many at once; send fewer", self.columns.len()),
+            ));
+        }
+        let body = match self.bodies.is_empty() && rows == came.len() {
+            true => came.clone(),
+            false => self.body(),
+        };
+        let mut fields = vec![field(TIMESTAMP, Type::Timestamp), field(BODY, Type::Binary), field(SOURCE, Type::Utf8)];
+        let mut arrays: Vec<ArrayRef> = vec![
+            Arc::new(TimestampNanosecondArray::from_iter_values(self.timestamps.iter().copied()).with_timezone("UTC")),
+            Arc::new(body),
+            Arc::new(StringArray::new_repeated(&*received.source, rows)),
+        ];
+        for column in &self.columns {
+            let (field, array) = column.finish(rows);
+            fields.push(field);
+            arrays.push(array);
+        }
+        if !self.more.is_empty() {
+            fields.push(field(MORE, Type::Utf8));
+            let more = self.more.iter().map(|(row, text)| (*row, format!("{text}}}")));
+            arrays.push(Arc::new(sparse(rows, more, StringBuilder::new(), StringBuilder::append_option).finish()));
+        }
+        if !self.bodies.is_empty() {
+            fields.push(field(RAW, Type::Binary));
+            let raw = self.bodies.iter().filter_map(|(row, _)| Some((*row, *self.lines.get(*row)?)));
+            arrays.push(Arc::new(sparse(rows, raw, BinaryBuilder::new(), BinaryBuilder::append_option).finish()));
+        }
+        Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
+    }
+
+    fn body(&self) -> BinaryArray {
+        let mut bodies = self.bodies.iter().peekable();
+        BinaryArray::from_iter_values(self.lines.iter().enumerate().map(|(at, line)| {
+            match bodies.next_if(|(row, _)| *row == at) {
+                Some((_, body)) => body.as_bytes(),
+                None => line,
+            }
+        }))
+    }
+}
+
+fn time_of(value: &Value<'_>) -> Option<i64> {
+    match value {
+        Value::Text(text) => time::of_text(text),
+        Value::Int(value) => time::of_number(&value.to_string()),
+        Value::Float(text) => time::of_number(text),
+        Value::Boolean(_) | Value::Wide(_) | Value::Array(_) => None,
+    }
+}
+
+/// Under what name, and as what, a field is kept that is neither the time nor the body.
+fn own_name<'n, 'a>(name: &'n str, value: &Value<'a>) -> (Cow<'n, str>, Value<'a>) {
+    match name {
+        "" => ("_".into(), value.clone()),
+        TIMESTAMP => (columns::sibling(TIMESTAMP, Type::Utf8).into(), Value::Text(value.text().into_owned().into())),
+        BODY => {
+            let r#type = match value {
+                Value::Boolean(_) => Type::Boolean,
+                Value::Int(_) => Type::Int64,
+                Value::Float(_) => Type::Float64,
+                Value::Wide(_) | Value::Text(_) | Value::Array(_) => Type::Utf8,
+            };
+            (columns::sibling(BODY, r#type).into(), value.clone())
+        }
+        SOURCE | RAW | MORE => (format!("{name}__field").into(), value.clone()),
+        _ => (name.into(), value.clone()),
+    }
+}
+
+impl Column<'_> {
+    /// The narrowest type that holds every value exactly.
+    fn r#type(&self) -> Type {
+        let (mut boolean, mut int, mut float, mut text, mut wide) = (false, false, false, false, false);
+        for (_, value) in &self.values {
+            match value {
+                Value::Boolean(_) => boolean = true,
+                Value::Int(value) => {
+                    int = true;
+                    wide |= value.unsigned_abs() > EXACT_MAX;
+                }
+                Value::Float(_) => float = true,
+                Value::Wide(_) | Value::Text(_) | Value::Array(_) => text = true,
+            }
+        }
+        match (boolean, int, float, text) {
+            (true, false, false, false) => Type::Boolean,
+            (false, true, false, false) => Type::Int64,
+            (false, false, true, false) => Type::Float64,
+            (false, true, true, false) if !wide => Type::Float64,
+            _ => Type::Utf8,
+        }
+    }
+
+    fn finish(&self, rows: usize) -> (Field, ArrayRef) {
+        let values = self.values.iter().map(|(row, value)| (*row, value));
+        let r#type = self.r#type();
+        let array: ArrayRef = match r#type {
+            Type::Boolean => {
+                let values = values.map(|(row, value)| (row, *value == Value::Boolean(true)));
+                Arc::new(sparse(rows, values, BooleanBuilder::new(), BooleanBuilder::append_option).finish())
+            }
+            Type::Int64 => {
+                let values = values.filter_map(|(row, value)| match value {
+                    Value::Int(value) => Some((row, *value)),
+                    _ => None,
+                });
+                Arc::new(sparse(rows, values, Int64Builder::new(), Int64Builder::append_option).finish())
+            }
+            Type::Float64 => {
+                let values = values.filter_map(|(row, value)| Some((row, value.text().parse::<f64>().ok()?)));
+                Arc::new(sparse(rows, values, Float64Builder::new(), Float64Builder::append_option).finish())
+            }
+            Type::Utf8 | Type::Timestamp | Type::Binary | Type::Labels => {
+                let values = values.map(|(row, value)| (row, value.text()));
+                Arc::new(sparse(rows, values, StringBuilder::new(), StringBuilder::append_option).finish())
+            }
+        };
+        (field(&self.name, r#type), array)
+    }
+}
+
+/// Appends each value at its row and null at the others.
+fn sparse<T, B>(
+    rows: usize,
+    values: impl Iterator<Item = (usize, T)>,
+    mut builder: B,
+    append: impl Fn(&mut B, Option<T>),
+) -> B {
+    let mut values = values.peekable();
+    for row in 0..rows {
+        append(&mut builder, values.next_if(|(at, _)| *at == row).map(|(_, value)| value));
+    }
+    builder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::util::display::array_value_to_string;
+
+    fn received() -> Received {
+        Received { source: "s".into(), at: 1_000_000_000 }
+    }
+
+    fn decoded(text: &str) -> Decoded {
+        let mut lines = lines::Lines::new(lines::Limits::default());
+        lines.feed(text.as_bytes());
+        lines.end_partial();
+        decode(lines.take().unwrap(), &received()).unwrap()
+    }
+
+    /// `name:type=value,value`, a column each, without `source`
+    fn shown(batch: &RecordBatch) -> Vec<String> {
+        let column = |(field, array): (&Arc<Field>, &ArrayRef)| {
+            let array = match array.data_type() {
+                arrow::datatypes::DataType::Binary => {
+                    arrow::compute::cast(array, &arrow::datatypes::DataType::Utf8).unwrap()
+                }
+                _ => array.clone(),
+            };
+            let values: Vec<String> = (0..array.len())
+                .map(|row| if array.is_null(row) { "-".into() } else { array_value_to_string(&array, row).unwrap() })
+                .collect();
+            format!("{}:{}={}", field.name(), Type::of(field.data_type()).unwrap().word(), values.join(" "))
+        };
+        batch.schema().fields().iter().zip(batch.columns()).map(column).filter(|c| !c.starts_with("source:")).collect()
+    }
+
+    #[test]
+    fn fields_become_columns() {
+        let early = "1970-01-01T00:00:01Z";
+        let rows: &[(&str, &[&str])] = &[
+            (r#"{"a":1}"#, &[r#"body:binary={"a":1}"#, "a:int64=1"]),
+            ("{\"a\":1}\n{\"a\":2.5}", &["a:float64=1.0 2.5"]),
+            ("{\"a\":9007199254740993}\n{\"a\":2.5}", &["a:utf8=9007199254740993 2.5"]),
+            ("{\"a\":9007199254740992}\n{\"a\":2.5}", &["a:float64=9007199254740992.0 2.5"]),
+            ("{\"a\":9007199254740993}\n{\"b\":1}", &["a:int64=9007199254740993 -", "b:int64=- 1"]),
+            ("{\"a\":18446744073709551616}\n{\"a\":1}", &["a:utf8=18446744073709551616 1"]),
+            ("{\"a\":true}\n{\"a\":\"x\"}\n{\"a\":[1, 2]}", &["a:utf8=true x [1, 2]"]),
+            (r#"{"a":1,"a":"x"}"#, &["a:utf8=x"]),
+            (r#"{"a":{"b":1},"a.b":2}"#, &["a.b:int64=2"]),
+            (r#"{"source":"x","__raw":1,"":2}"#, &["source__field:utf8=x", "__raw__field:int64=1", "_:int64=2"]),
+            (r#"{"body":"hello"}"#, &["body:binary=hello", r#"__raw:binary={"body":"hello"}"#]),
+            (
+                "{\"body\":\"b\"}\n{\"c\":1}",
+                &["body:binary=b {\"c\":1}", "c:int64=- 1", "__raw:binary={\"body\":\"b\"} -"],
+            ),
+            (r#"{"body":7}"#, &[r#"body:binary={"body":7}"#, "body__int64:int64=7"]),
+            (r#"{"ts":1700000000}"#, &["timestamp:timestamp=2023-11-14T22:13:20Z"]),
+            (r#"{"time":0.25}"#, &["time:float64=0.25"]),
+            (
+                r#"{"time":0.25,"ts":1700000000.5}"#,
+                &["timestamp:timestamp=2023-11-14T22:13:20.500Z", "time:float64=0.25"],
+            ),
+            (
+                r#"{"timestamp":"soon","@timestamp":"2023-11-14T23:13:20+01:00"}"#,
+                &["timestamp:timestamp=2023-11-14T22:13:20Z", "timestamp__utf8:utf8=soon"],
+            ),
+        ];
+        for (text, want) in rows {
+            let decoded = decoded(text);
+            assert!(decoded.bad.is_empty(), "{text}: {:?}", decoded.bad);
+            let mut shown = shown(&decoded.columns);
+            if !want.iter().any(|w| w.starts_with("timestamp:")) {
+                let time = shown.remove(0);
+                assert!(time.split(['=', ' ']).skip(1).all(|time| time == early), "{text}: {time}");
+            }
+            if !want.iter().any(|w| w.starts_with("body:")) {
+                shown.retain(|column| !column.starts_with("body:"));
+            }
+            assert_eq!(shown, *want, "{text}");
+        }
+    }
+
+    #[test]
+    fn good_lines_land_beside_bad_ones() {
+        let decoded = decoded("{\"a\":1}\n\nnot json\n{\"a\":2}\r\n[1]\n{\"a\":");
+        assert_eq!(decoded.columns.num_rows(), 2);
+        let bad: Vec<(u64, &str)> = decoded.bad.iter().map(|bad| (bad.line, bad.reason.as_str())).collect();
+        assert_eq!(
+            bad,
+            [
+                (3, "column 1: expected a JSON object, found `n`"),
+                (5, "column 1: expected a JSON object, found `[`"),
+                (6, "column 6: expected a value, but the text ends"),
+            ]
+        );
+        assert_eq!(decoded.dead[0].raw, b"not json");
+        assert_eq!(shown(&decoded.columns)[1], r#"body:binary={"a":1} {"a":2}"#);
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_a_dead_letter() {
+        let mut lines = lines::Lines::new(lines::Limits::default());
+        lines.feed(b"{\"a\":\"\xff\"}\n{\"a\":1}\n");
+        let decoded = decode(lines.take().unwrap(), &received()).unwrap();
+        assert_eq!((decoded.columns.num_rows(), decoded.dead.len()), (1, 1));
+        assert_eq!(decoded.dead[0].raw, b"{\"a\":\"\xff\"}");
+        assert_eq!(decoded.bad[0].reason, "column 7: not UTF-8");
+    }
+
+    #[test]
+    fn too_many_columns_go_to_more() {
+        let text: String = (0..1200).map(|n| format!("{{\"f{n}\":\"{n}\"}}\n")).collect();
+        let decoded = decoded(&text);
+        assert_eq!(decoded.columns.num_rows(), 1200);
+        assert!(decoded.columns.num_columns() <= COLUMNS_MAX);
+        let more = decoded.columns.column_by_name(MORE).unwrap();
+        assert_eq!(array_value_to_string(more, 1199).unwrap(), r#"{"f1199":"1199"}"#);
+        assert_eq!(more.null_count(), BATCH_COLUMNS_MAX);
+    }
+
+    #[test]
+    fn arrays_are_events_too() {
+        let text = "[\n {\"a\": 1},\n 2,\n {\"a\":\n 3}]";
+        let decoded = decode_array(text.as_bytes(), &received()).unwrap();
+        assert_eq!(shown(&decoded.columns)[2], "a:int64=1 3");
+        assert_eq!(decoded.bad, [BadLine { line: 2, reason: "column 1: expected a JSON object, found `2`".into() }]);
+        let error = decode_array(b"[{\"a\":1}\n{}]", &received()).unwrap_err();
+        assert_eq!(error.message(), "line 2 column 1: expected `,` or `]`, found `{`");
+    }
+
+    #[test]
+    fn real_logs_become_events() {
+        let Ok(text) = std::fs::read_to_string("../shared/data/logs/kubernetes/core/core_unescaping_json.log") else {
+            return;
+        };
+        let decoded = decoded(&text);
+        assert_eq!((decoded.columns.num_rows(), decoded.dead.len()), (1, 0));
+        assert!(decoded.columns.column_by_name("time").is_none(), "the time became the timestamp");
+    }
+}

@@ -1,0 +1,307 @@
+//! events that are pushed over HTTP: a body is one delivery, stored whole or not at all
+//!
+//!     server ─ push(body) ─► Inlet: decode ─► one delivery ─ ack ─► Pushed ─► the answer
+//!
+//! **Never:** nothing here knows HTTP; the server fills the inlet and turns the result into a status.
+
+use super::Outlet;
+use crate::codec::lines::{Limits, Lines};
+use crate::codec::{BadLine, Decoded, Received, lines, ndjson};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Ack, Batch, Delivery, Kind};
+use crate::units::{ByteSize, Span};
+use bytes::Bytes;
+use serde::Deserialize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// The word after `type =`.
+pub const NAME: &str = "http";
+/// In one line.
+pub const ABOUT: &str = "events pushed to /v1/ingest/<source> as NDJSON, a JSON array or lines";
+/// A table that works.
+pub const EXAMPLE: &str = r#"type = "http"
+body_bytes_max = "16MiB"
+"#;
+
+/// Bodies of this size are decoded where they are; larger ones on a thread for it.
+const SMALL_BYTES: usize = 64 << 10;
+/// Events one body may have.
+const EVENTS_MAX: usize = 1_000_000;
+/// How often an idle source says that nothing waits.
+const TELL: Duration = Duration::from_millis(500);
+/// The longest `Idempotency-Key`.
+const KEY_BYTES_MAX: usize = 256;
+
+/// A source that is pushed to.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Bytes a body may have, unpacked.
+    #[serde(default = "body_bytes_max")]
+    pub body_bytes_max: ByteSize,
+    /// Bytes a line may have; a longer one is a dead letter with its start.
+    #[serde(default = "super::file::line_bytes_max")]
+    pub line_bytes_max: ByteSize,
+    /// How long a push waits to be stored before it is answered with 503.
+    #[serde(default = "wait_max")]
+    pub wait_max: Span,
+}
+
+fn body_bytes_max() -> ByteSize {
+    ByteSize(64 << 20)
+}
+
+fn wait_max() -> Span {
+    Span(Duration::from_secs(30))
+}
+
+impl Config {
+    /// Finds mistakes that the types do not.
+    pub fn check(&self) -> Result<()> {
+        if self.body_bytes_max.0 == 0 || self.body_bytes_max.0 > 1 << 30 {
+            return Err(Error::invalid(format!(
+                "`body_bytes_max = \"{}\"` must be from 1 B to 1 GiB",
+                self.body_bytes_max
+            )));
+        }
+        super::check_line_bytes_max(self.line_bytes_max)
+    }
+}
+
+/// How a body is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// a JSON object a line
+    Ndjson,
+    /// a JSON array of objects, or one object
+    JsonArray,
+    /// an event a line
+    Lines,
+    /// as its first letter tells: `[` an array, `{` objects, anything else lines
+    Auto,
+}
+
+/// What a client sent.
+#[derive(Clone, Debug)]
+pub struct Push {
+    /// the body, unpacked
+    pub body: Bytes,
+    /// how it is written
+    pub content: Content,
+    /// the client's name for it, by which a second try is known
+    pub key: Option<String>,
+}
+
+/// What became of it; all of it is safe.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Pushed {
+    /// events that were read from the body and stored, or dropped by a stage that is asked to
+    pub accepted: u64,
+    /// events in `tidemill.dead_letters`
+    pub dead: u64,
+    /// a push of the same key had been stored before; this one was not stored again
+    pub repeated: bool,
+    /// what could not become an event; at most 100 of them
+    pub errors: Vec<BadLine>,
+}
+
+/// Where the server puts what it is sent. Cloning shares it.
+#[derive(Clone)]
+pub struct Inlet {
+    config: Arc<Config>,
+    outlet: Outlet,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// Counts a push while it waits.
+struct Waiting(Arc<AtomicUsize>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Inlet {
+    /// The inlet of one source.
+    pub fn new(config: Config, outlet: Outlet) -> Result<Self> {
+        config.check()?;
+        Ok(Inlet { config: Arc::new(config), outlet, waiting: Arc::default() })
+    }
+
+    /// Bytes a body may have, unpacked.
+    pub fn body_bytes_max(&self) -> usize {
+        self.config.body_bytes_max.as_usize()
+    }
+
+    /// Says that nothing waits, while nothing does, until told to stop.
+    pub async fn run(self) -> Result<()> {
+        while !self.outlet.stop.is_cancelled() {
+            if self.waiting.load(Ordering::SeqCst) == 0 {
+                self.outlet.progress.caught_up("");
+            }
+            tokio::select! {
+                () = self.outlet.stop.cancelled() => {}
+                () = tokio::time::sleep(TELL) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores a body and answers when it is safe. `Invalid`: it cannot be read; `Limit`: it is too large; `Unavailable`: try again.
+    pub async fn push(&self, push: Push) -> Result<Pushed> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let _waiting = Waiting(self.waiting.clone());
+        if push.body.len() > self.body_bytes_max() {
+            let message =
+                format!("the body is larger than {} (`body_bytes_max`); send less at once", self.config.body_bytes_max);
+            return Err(Error::new(ErrorKind::Limit, message));
+        }
+        if push.key.as_ref().is_some_and(|key| key.is_empty() || key.len() > KEY_BYTES_MAX) {
+            return Err(Error::invalid(format!("an idempotency key must have 1 to {KEY_BYTES_MAX} bytes")));
+        }
+        let bytes = push.body.len() as u64;
+        let key = push.key.clone().map(|key| format!("{}:{key}", self.outlet.name));
+        let decoded = self.decoded(push).await?;
+        let accepted = decoded.columns.num_rows() as u64;
+        if accepted == 0 && decoded.dead.is_empty() {
+            return Ok(Pushed { accepted, dead: 0, repeated: false, errors: Vec::new() });
+        }
+        self.outlet.progress.read("", accepted, bytes);
+        let (ack, safe) = Ack::new();
+        let delivery = Delivery {
+            source: self.outlet.name.clone(),
+            batch: Batch { kind: Kind::Logs, columns: decoded.columns },
+            dead: decoded.dead,
+            positions: vec![],
+            key,
+            patient: false,
+            ack,
+        };
+        let late =
+            |_| Error::new(ErrorKind::Unavailable, "not stored in time; send it again, with the same Idempotency-Key");
+        let stored = async {
+            self.outlet.send(delivery).await?;
+            safe.await.unwrap_or_else(|_| {
+                Err(Error::new(ErrorKind::Unavailable, "tidemill is stopping; send it again later"))
+            })
+        };
+        let stored = tokio::time::timeout(self.config.wait_max.0, stored).await.map_err(late)??;
+        Ok(Pushed { accepted, dead: stored.dead, repeated: stored.repeated, errors: decoded.bad })
+    }
+
+    async fn decoded(&self, push: Push) -> Result<Decoded> {
+        let received = Received { source: self.outlet.name.clone(), at: self.outlet.clock.now() };
+        let line = self.config.line_bytes_max.as_usize();
+        if push.body.len() <= SMALL_BYTES {
+            return decode(&push.body, push.content, line, &received);
+        }
+        let task = tokio::task::spawn_blocking(move || decode(&push.body, push.content, line, &received));
+        task.await.map_err(|error| Error::internal(format!("reading a body failed: {error}")))?
+    }
+}
+
+fn decode(body: &[u8], content: Content, line_bytes_max: usize, received: &Received) -> Result<Decoded> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let cut = || -> Result<lines::Taken> {
+        let mut lines =
+            Lines::new(Limits { rows: EVENTS_MAX + 1, bytes: usize::MAX, line: line_bytes_max, long: EVENTS_MAX });
+        let used = lines.feed(body);
+        if used == body.len() {
+            lines.end_partial();
+        }
+        let taken = lines.take()?;
+        if used < body.len() || taken.numbers.len() > EVENTS_MAX {
+            let message = format!("a body may have at most {EVENTS_MAX} events; send less at once");
+            return Err(Error::new(ErrorKind::Limit, message));
+        }
+        Ok(taken)
+    };
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    match (content, first) {
+        (Content::Lines, _) => lines::decode(cut()?, received),
+        (Content::JsonArray, Some(_)) | (Content::Auto, Some(b'[')) => ndjson::decode_array(body, received),
+        (Content::Auto, Some(b'{')) => {
+            let decoded = ndjson::decode(cut()?, received)?;
+            // One object over several lines has no good line; as a whole it may be fine.
+            match decoded.columns.num_rows() {
+                0 => Ok(ndjson::decode_array(body, received)
+                    .ok()
+                    .filter(|whole| whole.bad.is_empty())
+                    .unwrap_or(decoded)),
+                _ => Ok(decoded),
+            }
+        }
+        (Content::Ndjson, _) | (Content::JsonArray, None) => ndjson::decode(cut()?, received),
+        (Content::Auto, _) => lines::decode(cut()?, received),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::testing::Pipeline;
+
+    fn push(body: &str, content: Content) -> Push {
+        Push { body: Bytes::copy_from_slice(body.as_bytes()), content, key: None }
+    }
+
+    fn inlet(pipeline: &Pipeline) -> Inlet {
+        Inlet::new(toml::from_str("wait_max = \"200ms\"").unwrap(), pipeline.outlet.clone()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn bodies_are_read_as_their_content_says() {
+        let rows = [
+            ("{\"a\":1}\n{\"a\":2}\n", Content::Ndjson, 2, 0),
+            ("{\"a\":1}\n{\"a\":2}\n", Content::Auto, 2, 0),
+            ("[{\"a\":1},{\"a\":2}]", Content::JsonArray, 2, 0),
+            (" [{\"a\":1},\n2]", Content::Auto, 1, 1),
+            ("{\"a\":\n1}", Content::Auto, 1, 0),
+            ("{\"a\":1}\nx\n", Content::Auto, 1, 1),
+            ("plain\nwords", Content::Auto, 2, 0),
+            ("{\"a\":1}", Content::Lines, 1, 0),
+            ("", Content::Auto, 0, 0),
+            ("\n\n", Content::Ndjson, 0, 0),
+            ("", Content::JsonArray, 0, 0),
+            ("\u{feff}{\"a\":1}", Content::Auto, 1, 0),
+        ];
+        for (body, content, accepted, dead) in rows {
+            let pipeline = Pipeline::start("web");
+            let pushed = inlet(&pipeline).push(push(body, content)).await.unwrap();
+            assert_eq!((pushed.accepted, pushed.errors.len()), (accepted, dead), "{body}");
+            assert_eq!(pipeline.lines().len() as u64, accepted, "{body}");
+            assert_eq!(pipeline.dead().len(), dead, "{body}");
+            assert!(pipeline.deliveries() <= 1, "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_body_is_one_delivery() {
+        let body: String = (0..100_000).map(|n| format!("{{\"n\":{n},\"text\":\"some words\"}}\n")).collect();
+        let pipeline = Pipeline::start("web");
+        let pushed =
+            inlet(&pipeline).push(Push { key: Some("k".into()), ..push(&body, Content::Ndjson) }).await.unwrap();
+        assert_eq!((pushed.accepted, pipeline.deliveries()), (100_000, 1));
+        assert_eq!(pipeline.keys(), [Some("web:k".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn refusals_say_what_to_do() {
+        let pipeline = Pipeline::start("web");
+        let inlet = inlet(&pipeline);
+        let error = inlet.push(push("[1,", Content::JsonArray)).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.message()),
+            (ErrorKind::Invalid, "line 1 column 4: expected a value, but the text ends")
+        );
+        let many = "x\n".repeat(EVENTS_MAX + 1);
+        assert_eq!(inlet.push(push(&many, Content::Lines)).await.unwrap_err().kind(), ErrorKind::Limit);
+        pipeline.hold(true);
+        let error = inlet.push(push("x", Content::Lines)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert_eq!(inlet.waiting.load(Ordering::SeqCst), 0);
+    }
+}

@@ -1,0 +1,179 @@
+//! what another program pipes in
+//!
+//! A thread of its own reads, because reading standard input cannot be interrupted. The source ends when its input does and all of
+//! it is stored.
+
+use super::Outlet;
+use crate::codec::lines::{Limits, Lines};
+use crate::codec::{Codec, Received};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Accepted, Ack, Batch, Delivery, Kind};
+use crate::units::ByteSize;
+use bytes::Bytes;
+use serde::Deserialize;
+use std::collections::VecDeque;
+use std::io::Read;
+use tokio::sync::{mpsc, oneshot};
+
+/// The word after `type =`.
+pub const NAME: &str = "stdin";
+/// In one line.
+pub const ABOUT: &str = "what another program pipes in; the source ends when its input does";
+/// A table that works.
+pub const EXAMPLE: &str = r#"type = "stdin"
+codec = "lines"
+"#;
+
+/// Deliveries without an answer.
+const IN_FLIGHT_MAX: usize = 4;
+/// Bytes read at once.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// A source that reads standard input.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// How lines are read: `lines` or `ndjson`.
+    #[serde(default)]
+    pub codec: Codec,
+    /// Bytes a line may have; a longer one is a dead letter with its start.
+    #[serde(default = "super::file::line_bytes_max")]
+    pub line_bytes_max: ByteSize,
+}
+
+impl Config {
+    /// Finds mistakes that the types do not.
+    pub fn check(&self) -> Result<()> {
+        super::check_line_bytes_max(self.line_bytes_max)
+    }
+}
+
+/// Reads standard input to its end.
+pub async fn run(config: Config, outlet: Outlet) -> Result<()> {
+    run_with(config, outlet, std::io::stdin()).await
+}
+
+/// Reads anything to its end.
+pub async fn run_with(config: Config, outlet: Outlet, input: impl Read + Send + 'static) -> Result<()> {
+    config.check()?;
+    let limits = Limits { line: config.line_bytes_max.as_usize(), ..Limits::default() };
+    let mut pipe = Pipe { codec: config.codec, outlet, lines: Lines::new(limits), answers: VecDeque::new() };
+    let (sender, mut came) = mpsc::channel(2);
+    std::thread::Builder::new()
+        .name("stdin".into())
+        .spawn(move || read(input, &sender))
+        .map_err(|error| Error::io("a thread to read standard input", error))?;
+    loop {
+        let bytes = tokio::select! {
+            () = pipe.outlet.stop.cancelled() => return Ok(()),
+            bytes = came.recv() => bytes,
+        };
+        match bytes {
+            Some(Ok(bytes)) => pipe.feed(&bytes).await?,
+            Some(Err(error)) => return Err(Error::io("standard input cannot be read", error)),
+            None => break,
+        }
+    }
+    pipe.lines.end_partial();
+    pipe.deliver().await?;
+    while pipe.answer().await? {}
+    pipe.outlet.progress.caught_up("");
+    Ok(())
+}
+
+fn read(mut input: impl Read, sender: &mpsc::Sender<std::io::Result<Bytes>>) {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let read = match input.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(read) => Ok(Bytes::copy_from_slice(buffer.get(..read).unwrap_or_default())),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => Err(error),
+        };
+        let failed = read.is_err();
+        if sender.blocking_send(read).is_err() || failed {
+            return;
+        }
+    }
+}
+
+struct Pipe {
+    codec: Codec,
+    outlet: Outlet,
+    lines: Lines,
+    answers: VecDeque<oneshot::Receiver<Result<Accepted>>>,
+}
+
+impl Pipe {
+    async fn feed(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut at = 0;
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            at += self.lines.feed(rest);
+            self.deliver().await?;
+        }
+        Ok(())
+    }
+
+    /// Hands over the lines that ended.
+    async fn deliver(&mut self) -> Result<()> {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        let taken = self.lines.take()?;
+        let bytes = taken.bytes;
+        let received = Received { source: self.outlet.name.clone(), at: self.outlet.clock.now() };
+        let decoded = self.codec.decode(taken, &received)?;
+        if decoded.columns.num_rows() == 0 && decoded.dead.is_empty() {
+            return Ok(());
+        }
+        while self.answers.len() >= IN_FLIGHT_MAX {
+            self.answer().await?;
+        }
+        self.outlet.progress.read("", decoded.columns.num_rows() as u64, bytes);
+        let (ack, safe) = Ack::new();
+        let batch = Batch { kind: Kind::Logs, columns: decoded.columns };
+        let source = self.outlet.name.clone();
+        let delivery = Delivery { source, batch, dead: decoded.dead, positions: vec![], key: None, patient: true, ack };
+        self.outlet.send(delivery).await?;
+        self.answers.push_back(safe);
+        Ok(())
+    }
+
+    /// Waits for the oldest answer; false if none is awaited.
+    async fn answer(&mut self) -> Result<bool> {
+        let Some(safe) = self.answers.pop_front() else { return Ok(false) };
+        let gone = || Err(Error::new(ErrorKind::Unavailable, "the pipeline is gone"));
+        safe.await.unwrap_or_else(|_| gone()).map_err(|error| error.within("standard input was not stored"))?;
+        if self.answers.is_empty() {
+            self.outlet.progress.caught_up("");
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::testing::Pipeline;
+
+    #[tokio::test]
+    async fn input_is_read_to_its_end() {
+        let text: String = (0..20_000).map(|n| format!("line {n}\n")).collect::<String>() + "the last";
+        let pipeline = Pipeline::start("in");
+        let config = Config { codec: Codec::Lines, line_bytes_max: ByteSize(100) };
+        run_with(config, pipeline.outlet.clone(), std::io::Cursor::new(text.clone())).await.unwrap();
+        assert_eq!(pipeline.lines().join("\n"), text);
+        assert!(pipeline.outlet.progress.caught_up_at() > 0);
+    }
+
+    #[tokio::test]
+    async fn json_and_long_lines() {
+        let text = format!("{{\"a\":1}}\n{}\nnonsense\n{{\"a\":2}}\n", "x".repeat(1000));
+        let pipeline = Pipeline::start("in");
+        let config = Config { codec: Codec::Ndjson, line_bytes_max: ByteSize(100) };
+        run_with(config, pipeline.outlet.clone(), std::io::Cursor::new(text)).await.unwrap();
+        assert_eq!(pipeline.lines(), [r#"{"a":1}"#, r#"{"a":2}"#]);
+        let dead = pipeline.dead();
+        assert_eq!((dead[0].raw.len(), dead[1].raw.as_slice()), (100, b"nonsense".as_slice()));
+    }
+}
