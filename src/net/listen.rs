@@ -1,0 +1,217 @@
+//! where to listen and who may come in: the table `[server]`
+
+use super::limits::Limits;
+use super::secret::Secret;
+use super::tls::{self, Tls};
+use crate::error::{Error, ErrorKind, Result};
+use serde::Deserialize;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Where Tidemill listens for HTTP, and who may come in: the table `[server]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    /// An IP address and a port; `localhost` is `127.0.0.1`, and port 0 is any free one.
+    pub address: String,
+    /// What callers must send as `Authorization: Bearer …`; write `"${NAME}"` to take it from the environment.
+    pub token: Option<Secret>,
+    /// A file that holds the token, instead of `token`.
+    pub token_file: Option<PathBuf>,
+    /// The certificate and key to speak TLS with.
+    pub tls: Option<Tls>,
+    /// Allows to listen beyond this machine without a token or without TLS.
+    pub insecure: bool,
+    /// Names (`logs.example.org`, or with a port) under which callers and web pages may reach Tidemill, beside its addresses.
+    pub hosts: Vec<String>,
+    /// How much it takes on.
+    pub limits: Limits,
+}
+
+/// The same, checked, with its files read.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// where to listen
+    pub address: SocketAddr,
+    /// what callers must send
+    pub token: Option<Secret>,
+    /// how to speak TLS
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// names under which it may be reached, lower case
+    pub hosts: Vec<String>,
+    /// how much it takes on
+    pub limits: Limits,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Listen {
+            address: "127.0.0.1:7070".to_owned(),
+            token: None,
+            token_file: None,
+            tls: None,
+            insecure: false,
+            hosts: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Listen {
+    /// What is wrong with it, without reading a file; the address when nothing is.
+    pub fn check(&self) -> Result<SocketAddr> {
+        let address = self.parse_address()?;
+        if self.token.is_some() && self.token_file.is_some() {
+            return Err(Error::invalid("`[server]` has both `token` and `token_file`; keep one"));
+        }
+        if let Some(token) = &self.token {
+            check_token(token)?;
+        }
+        for host in &self.hosts {
+            check_host(host)?;
+        }
+        self.check_limits()?;
+        let token = self.token.is_some() || self.token_file.is_some();
+        let missing = match (token, self.tls.is_some()) {
+            (true, true) => return Ok(address),
+            _ if address.ip().is_loopback() || self.insecure => return Ok(address),
+            (false, false) => "`token` and `tls = { cert = \"…\", key = \"…\" }`",
+            (true, false) => "`tls = { cert = \"…\", key = \"…\" }`",
+            (false, true) => "`token`",
+        };
+        Err(Error::new(
+            ErrorKind::Forbidden,
+            format!(
+                "`[server]` listens on `{address}`, which other machines can reach: that needs a token and TLS; add {missing}, or \
+                 write `insecure = true` if everybody on that network may read and write everything, or listen on \
+                 `127.0.0.1:{}`",
+                address.port()
+            ),
+        ))
+    }
+
+    /// Checks it and reads its files.
+    pub fn open(&self) -> Result<Access> {
+        let address = self.check()?;
+        let token = match &self.token_file {
+            Some(path) => Some(Secret::read(path)?),
+            None => self.token.clone(),
+        };
+        if let Some(token) = &token {
+            check_token(token)?;
+        }
+        let tls = self.tls.as_ref().map(tls::server).transpose()?;
+        let hosts = self.hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+        Ok(Access { address, token, tls, hosts, limits: self.limits.clone() })
+    }
+
+    fn parse_address(&self) -> Result<SocketAddr> {
+        if let Some(port) = self.address.strip_prefix("localhost:")
+            && let Ok(port) = port.parse()
+        {
+            return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+        }
+        self.address.parse().map_err(|_| {
+            Error::invalid(format!(
+                "`[server]` cannot listen on `{}`; write an IP address and a port, such as `127.0.0.1:7070` or `[::1]:7070`",
+                self.address
+            ))
+        })
+    }
+
+    fn check_limits(&self) -> Result<()> {
+        let limits = &self.limits;
+        let counts = [
+            ("connections_max", limits.connections_max as u64, 1),
+            ("pushes_max", limits.pushes_max as u64, 1),
+            ("queries_max", limits.queries_max as u64, 1),
+            // hyper refuses to work with less
+            ("head_max", limits.head_max.0, 8 << 10),
+            ("body_max", limits.body_max.0, 1),
+            ("bodies_max", limits.bodies_max.0, limits.body_max.0),
+            ("sql_text_max", limits.sql_text_max.0, 1),
+        ];
+        match counts.iter().find(|(_, value, least)| value < least) {
+            Some((name, value, least)) => {
+                Err(Error::invalid(format!("`[server.limits]`: `{name}` is {value}; it must be at least {least}")))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn check_token(token: &Secret) -> Result<()> {
+    let text = token.reveal();
+    if text.is_empty() || !text.bytes().all(|c| c.is_ascii_graphic()) {
+        return Err(Error::invalid(
+            "`[server]`: the token must be visible ASCII characters without spaces; `openssl rand -hex 32` makes a good one",
+        ));
+    }
+    Ok(())
+}
+
+fn check_host(host: &str) -> Result<()> {
+    let good =
+        !host.is_empty() && !host.contains(['/', '*', '@', ' ']) && host.parse::<hyper::http::uri::Authority>().is_ok();
+    if good {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "`[server]`: `hosts` has `{host}`; write only a name, such as `logs.example.org`, or `name:port`"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str) -> Result<SocketAddr> {
+        toml::from_str::<Listen>(text).unwrap().check()
+    }
+
+    #[test]
+    fn beyond_loopback_needs_token_and_tls_or_a_word() {
+        let tls = "tls = { cert = 'c.pem', key = 'k.pem' }";
+        for good in [
+            "",
+            "address = 'localhost:80'",
+            "address = '[::1]:0'",
+            "address = '127.3.2.1:7070'",
+            "address = '0.0.0.0:7070'\ninsecure = true",
+            &format!("address = '0.0.0.0:7070'\ntoken = 'x'\n{tls}"),
+            &format!("address = '[::]:7070'\ntoken_file = '/run/token'\n{tls}"),
+        ] {
+            check(good).unwrap_or_else(|error| panic!("{good}: {error}"));
+        }
+        for (bad, says) in [
+            ("address = '0.0.0.0:7070'", "needs a token and TLS; add `token` and `tls ="),
+            ("address = '192.168.1.2:7070'\ntoken = 'x'", "add `tls ="),
+            (&format!("address = '[::]:7070'\n{tls}"), "add `token`, or write `insecure = true`"),
+            ("address = 'example.org:7070'", "write an IP address and a port"),
+            ("address = '127.0.0.1'", "write an IP address and a port"),
+            ("token = 'a b'", "visible ASCII"),
+            ("token = ''", "visible ASCII"),
+            ("token = 'a'\ntoken_file = 'b'", "keep one"),
+            ("hosts = ['http://x']", "write only a name"),
+            ("hosts = ['*.x.org']", "write only a name"),
+            ("limits.queries_max = 0", "`queries_max` is 0"),
+            ("limits.bodies_max = '1MiB'", "`bodies_max` is 1048576; it must be at least 67108864"),
+        ] {
+            let error = check(bad).expect_err(bad);
+            assert!(error.message().contains(says), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_not_in_the_debug_form() {
+        let listen: Listen = toml::from_str("token = 'hunter2hunter2'").unwrap();
+        assert!(!format!("{listen:?}").contains("hunter2"));
+        assert!(!format!("{:?}", listen.open().unwrap()).contains("hunter2"));
+    }
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        assert!(toml::from_str::<Listen>("adress = 'x'").unwrap_err().to_string().contains("unknown field `adress`"));
+    }
+}

@@ -1,0 +1,72 @@
+//! TLS from PEM files, for listeners and for the client
+
+use crate::error::{Error, Result};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use serde::Deserialize;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where a listener's certificate is: the table `[server.tls]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// A PEM file with the certificate, followed by those it is signed with.
+    pub cert: PathBuf,
+    /// A PEM file with the certificate's private key.
+    pub key: PathBuf,
+}
+
+/// What a listener needs to speak TLS 1.2 and 1.3.
+pub fn server(tls: &Tls) -> Result<Arc<ServerConfig>> {
+    let chain = certificates(&tls.cert)?;
+    let key = PrivateKeyDer::from_pem_slice(&read(&tls.key)?)
+        .map_err(|error| wrong(&tls.key, "has no private key that can be read", error))?;
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::internal(format!("TLS cannot be set up: {error}")))?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| wrong(&tls.cert, format_args!("does not go with `{}`", tls.key.display()), error))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// What a client needs to trust only the certificates in this PEM file.
+pub fn client(roots: &Path) -> Result<ClientConfig> {
+    let mut store = RootCertStore::empty();
+    for certificate in certificates(roots)? {
+        store.add(certificate).map_err(|error| wrong(roots, "has a certificate that cannot sign others", error))?;
+    }
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::internal(format!("TLS cannot be set up: {error}")))?;
+    Ok(config.with_root_certificates(store).with_no_client_auth())
+}
+
+/// The cryptography: named, so that nothing depends on what the process has as its default.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let pem = read(path)?;
+    let chain = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| wrong(path, "is not a PEM file", error))?;
+    if chain.is_empty() {
+        return Err(wrong(path, "has no certificate", "no `-----BEGIN CERTIFICATE-----` in it"));
+    }
+    Ok(chain)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|error| Error::io(format_args!("`{}`: cannot read it for TLS", path.display()), error))
+}
+
+fn wrong(path: &Path, what: impl Display, error: impl Display) -> Error {
+    Error::invalid(format!("`{}` {what}: {error}", path.display()))
+}

@@ -1,0 +1,28 @@
+//! what operators ask for: flush, status
+
+use super::House;
+use super::answer::Refusal;
+use crate::error::Result;
+use axum::Json;
+use axum::extract::State;
+use futures::future::BoxFuture;
+use serde_json::{Value, json};
+
+/// Does what operators ask for.
+pub trait Admin: Send + Sync {
+    /// Writes all hot rows to segments.
+    fn flush(&self) -> BoxFuture<'_, Result<()>>;
+    /// How everything is, for people.
+    fn status(&self) -> Value;
+}
+
+/// Answers when all rows that were hot are in segments.
+pub(super) async fn flush(State(house): State<House>) -> Result<Json<Value>, Refusal> {
+    house.parts.admin.flush().await?;
+    Ok(Json(json!({ "flushed": true })))
+}
+
+/// Answers with whatever the parts tell of themselves.
+pub(super) async fn status(State(house): State<House>) -> Json<Value> {
+    Json(house.parts.admin.status())
+}
