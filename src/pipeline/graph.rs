@@ -1,0 +1,251 @@
+//! the graph of sources, stages and tables, and what events look like at each node
+//!
+//! **Always:** a graph that was built without mistakes has no cycle, and everything in it is fed and feeds something.
+
+use crate::error::did_you_mean;
+use crate::event::columns::{LABELS, TIMESTAMP};
+use crate::event::{Kind, Type, labels};
+use crate::plugin::{Contract, World};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Where events go from a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// into a stage
+    Stage(String),
+    /// into a table
+    Table(String),
+}
+
+/// Who feeds whom.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    feeds: BTreeMap<String, Vec<Node>>,
+    inputs: BTreeMap<String, Vec<String>>,
+    stages: Vec<String>,
+}
+
+/// A mistake in the graph: the key it is under (`stages.nginx.inputs`), and the sentence.
+pub type GraphMistake = (String, String);
+
+/// What events look like at a node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flow {
+    /// logs or metrics
+    pub kind: Kind,
+    /// columns that events may have here, as far as they are known
+    pub columns: BTreeMap<String, Type>,
+    /// events may bring columns of their own
+    pub open: bool,
+}
+
+impl Graph {
+    /// Builds the graph from names and inputs, and tells every mistake.
+    pub fn build(
+        sources: &[&str],
+        stages: &[(&str, &[String])],
+        tables: &[(&str, &[String])],
+    ) -> (Graph, Vec<GraphMistake>) {
+        let mut mistakes = Vec::new();
+        let known: Vec<&str> = sources.iter().copied().chain(stages.iter().map(|(name, _)| *name)).collect();
+        for (name, _) in stages.iter().filter(|(name, _)| sources.contains(name)) {
+            mistakes
+                .push((format!("stages.{name}"), format!("`{name}` names a source too; give the stage another name")));
+        }
+        let mut graph = Graph::default();
+        let wired = stages.iter().map(|wire| ("stages", wire)).chain(tables.iter().map(|wire| ("tables", wire)));
+        for (section, (name, inputs)) in wired {
+            let path = format!("{section}.{name}.inputs");
+            if inputs.is_empty() {
+                mistakes
+                    .push((path.clone(), format!("`{name}` has no inputs; name the sources or stages that feed it")));
+            }
+            for input in *inputs {
+                if !known.contains(&input.as_str()) {
+                    let hint = did_you_mean(input, known.iter().copied());
+                    let all = known.join(", ");
+                    mistakes.push((
+                        path.clone(),
+                        format!("there is no source or stage `{input}`{hint} (there are: {all})"),
+                    ));
+                    continue;
+                }
+                let node = match section {
+                    "stages" => Node::Stage((*name).to_owned()),
+                    _ => Node::Table((*name).to_owned()),
+                };
+                graph.feeds.entry(input.clone()).or_default().push(node);
+            }
+            if section == "stages" {
+                graph.inputs.insert((*name).to_owned(), inputs.to_vec());
+            }
+        }
+        let sections =
+            sources.iter().map(|name| ("sources", *name)).chain(stages.iter().map(|(name, _)| ("stages", *name)));
+        for (section, name) in sections {
+            if !graph.feeds.contains_key(name) {
+                let what = if section == "sources" { "source" } else { "stage" };
+                mistakes.push((
+                    format!("{section}.{name}"),
+                    format!(
+                        "the {what} `{name}` feeds nothing; name it in the inputs of a stage or table, or take it out"
+                    ),
+                ));
+            }
+        }
+        graph.order(stages, &mut mistakes);
+        (graph, mistakes)
+    }
+
+    /// Where events of a source or stage go.
+    pub fn feeds(&self, name: &str) -> &[Node] {
+        self.feeds.get(name).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Stages, each after those that feed it.
+    pub fn stages(&self) -> &[String] {
+        &self.stages
+    }
+
+    /// The sources whose events can reach these inputs.
+    pub fn sources_of(&self, inputs: &[String]) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let mut waiting: Vec<&String> = inputs.iter().collect();
+        let mut seen = BTreeSet::new();
+        while let Some(name) = waiting.pop() {
+            if !seen.insert(name) {
+                continue;
+            }
+            match self.inputs.get(name) {
+                Some(inputs) => waiting.extend(inputs),
+                None => drop(found.insert(name.clone())),
+            }
+        }
+        found
+    }
+
+    /// Puts stages after those that feed them; the ones that cannot be are in a cycle.
+    fn order(&mut self, stages: &[(&str, &[String])], mistakes: &mut Vec<GraphMistake>) {
+        let mut waiting: Vec<(&str, &[String])> = stages.to_vec();
+        loop {
+            let names: BTreeSet<&str> = waiting.iter().map(|(name, _)| *name).collect();
+            let (later, ready): (Vec<_>, Vec<_>) =
+                waiting.into_iter().partition(|(_, inputs)| inputs.iter().any(|input| names.contains(input.as_str())));
+            self.stages.extend(ready.iter().map(|(name, _)| (*name).to_owned()));
+            if ready.is_empty() {
+                for (name, _) in &later {
+                    let path = format!("stages.{name}.inputs");
+                    mistakes
+                        .push((path, format!("the stage `{name}` is in a circle: its events would come back to it")));
+                }
+                return;
+            }
+            waiting = later;
+        }
+    }
+}
+
+impl Flow {
+    /// Events of a source.
+    pub fn of_source(kind: Kind, open: bool) -> Flow {
+        let base = kind.base();
+        let typed =
+            base.fields().iter().filter_map(|field| Some((field.name().clone(), Type::of(field.data_type()).ok()?)));
+        Flow { kind, columns: typed.collect(), open }
+    }
+
+    /// Events of several inputs together; `Err` when some are logs and some metrics.
+    pub fn together(flows: &[Flow]) -> Result<Option<Flow>, String> {
+        let mut all: Option<Flow> = None;
+        for flow in flows {
+            match &mut all {
+                None => all = Some(flow.clone()),
+                Some(together) if together.kind != flow.kind => {
+                    return Err("its inputs mix logs and metrics; take them apart into two".to_owned());
+                }
+                Some(together) => {
+                    together.columns.extend(flow.columns.clone());
+                    together.open |= flow.open;
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Whether events may have a column.
+    pub fn may_have(&self, column: &str) -> bool {
+        let label = self.kind == Kind::Metrics && column.starts_with(labels::PREFIX);
+        self.open || label || self.columns.contains_key(column) || column.ends_with('*')
+    }
+
+    /// What events look like after a stage; every column that it reads and nobody makes is a sentence.
+    pub fn after(&self, world: World, contract: &Contract) -> (Flow, Vec<String>) {
+        let missing = contract.reads.iter().filter(|name| !self.may_have(name)).map(|name| {
+            let hint = did_you_mean(name, self.columns.keys().map(String::as_str));
+            format!("it reads the column `{name}`, which nothing before it makes{hint} ({})", self.list())
+        });
+        let missing = missing.collect();
+        let mut flow = self.clone();
+        if world == World::Parser && contract.produces != self.kind {
+            flow = Flow::of_source(contract.produces, false);
+        }
+        for (name, r#type) in &contract.writes {
+            match name.strip_prefix(labels::PREFIX) {
+                Some(_) => drop(flow.columns.insert(LABELS.to_owned(), Type::Labels)),
+                None => drop(flow.columns.insert(name.clone(), *r#type)),
+            }
+        }
+        flow.open |= contract.open_schema;
+        (flow, missing)
+    }
+
+    /// The columns, for an error.
+    fn list(&self) -> String {
+        let names: Vec<&str> = self.columns.keys().map(String::as_str).filter(|name| *name != TIMESTAMP).collect();
+        format!("there are: {TIMESTAMP}, {}", names.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistakes(sources: &[&str], stages: &[(&str, &[&str])], tables: &[(&str, &[&str])]) -> String {
+        let owned = |wires: &[(&str, &[&str])]| -> Vec<(String, Vec<String>)> {
+            wires.iter().map(|(n, i)| ((*n).to_owned(), i.iter().map(|i| (*i).to_owned()).collect())).collect()
+        };
+        let (stages, tables) = (owned(stages), owned(tables));
+        let stages: Vec<(&str, &[String])> = stages.iter().map(|(n, i)| (n.as_str(), i.as_slice())).collect();
+        let tables: Vec<(&str, &[String])> = tables.iter().map(|(n, i)| (n.as_str(), i.as_slice())).collect();
+        let (_, mistakes) = Graph::build(sources, &stages, &tables);
+        mistakes.into_iter().map(|(path, message)| format!("{path}: {message}\n")).collect()
+    }
+
+    #[test]
+    fn tells_every_mistake() {
+        assert_eq!(mistakes(&["a"], &[("p", &["a"])], &[("t", &["p"])]), "");
+        let all = mistakes(&["a", "b"], &[("p", &["q"]), ("q", &["p", "aa"])], &[("t", &["a"]), ("u", &[])]);
+        for part in [
+            "stages.q.inputs: there is no source or stage `aa`; did you mean `a`?",
+            "tables.u.inputs: `u` has no inputs",
+            "sources.b: the source `b` feeds nothing",
+            "stages.p.inputs: the stage `p` is in a circle",
+        ] {
+            assert!(all.contains(part), "{part} is not in\n{all}");
+        }
+    }
+
+    #[test]
+    fn a_column_nobody_makes_is_named() {
+        let contract = Contract {
+            reads: vec!["bdy".into()],
+            writes: vec![("status".into(), Type::Int64)],
+            open_schema: false,
+            keeps_state: false,
+            produces: Kind::Logs,
+        };
+        let (after, missing) = Flow::of_source(Kind::Logs, false).after(World::Parser, &contract);
+        assert!(missing.iter().any(|m| m.contains("`bdy`") && m.contains("did you mean `body`")), "{missing:?}");
+        assert!(after.may_have("status") && !after.may_have("path"));
+    }
+}

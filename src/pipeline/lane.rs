@@ -1,0 +1,181 @@
+//! a source's lane: its deliveries in order, each through every stage it reaches, into one append
+//!
+//! A lane is a thread of its own. It does not wait for an append to be safe before it takes the next delivery: the store keeps the
+//! order, and the delivery's own promise tells the source.
+
+use super::config::OnError;
+use super::graph::Node;
+use super::stage::{Casualty, Stage};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::columns::{BODY, RAW};
+use crate::event::{Accepted, Ack, Batch, DeadLetter, Delivery, Kind, Position, TableName, dead_letter};
+use crate::store::Append;
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::DataType;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Takes an append; answers the promise when it is safe. It keeps the order of calls.
+pub type Submit = Arc<dyn Fn(Append, Ack) + Send + Sync>;
+
+/// Where a source's events go: its own targets, and those of each stage.
+pub struct Plan {
+    /// the name of the source
+    pub source: Arc<str>,
+    /// where its events go first
+    pub first: Vec<Node>,
+    /// each stage that they can reach, with where its events go
+    pub stages: BTreeMap<String, (Stage, Vec<Node>)>,
+    /// the tables they can reach
+    pub tables: BTreeMap<String, TableName>,
+}
+
+/// A source's lane.
+pub struct Lane {
+    plan: Plan,
+    clock: Clock,
+    submit: Submit,
+}
+
+/// What one delivery becomes.
+#[derive(Default)]
+struct Yield {
+    tables: Vec<(TableName, Kind, RecordBatch)>,
+    dead: Vec<DeadLetter>,
+}
+
+impl Lane {
+    /// A lane over this plan.
+    pub fn new(plan: Plan, clock: Clock, submit: Submit) -> Lane {
+        Lane { plan, clock, submit }
+    }
+
+    /// Takes deliveries until there are no more. Fails where a stage says that its source must stop.
+    pub fn run(mut self, mut deliveries: mpsc::Receiver<Delivery>) -> Result<()> {
+        while let Some(delivery) = deliveries.blocking_recv() {
+            self.take(delivery)?;
+        }
+        Ok(())
+    }
+
+    /// Runs one delivery through its stages and hands over what came of it.
+    pub fn take(&mut self, delivery: Delivery) -> Result<()> {
+        let mut yielded = Yield { tables: Vec::new(), dead: delivery.dead };
+        let first = self.plan.first.clone();
+        let outcome = self.flow(&first, &delivery.batch, &mut yielded);
+        if let Err(error) = outcome {
+            let stop = error.kind() == ErrorKind::Foreign;
+            delivery.ack.answer(Err(error.clone()));
+            tracing::error!(source = &*self.plan.source, %error, "a delivery was not taken");
+            return if stop { Err(error) } else { Ok(()) };
+        }
+        let accepted = Accepted {
+            rows: yielded.tables.iter().map(|(_, _, rows)| rows.num_rows() as u64).sum(),
+            dead: yielded.dead.len() as u64,
+            repeated: false,
+        };
+        let mut append = Append {
+            tables: yielded.tables,
+            positions: delivery.positions,
+            key: delivery.key,
+            accepted,
+            patient: delivery.patient,
+        };
+        if !yielded.dead.is_empty() {
+            let batch = dead_letter::batch(&yielded.dead)?;
+            append.tables.push((dead_letter::table(), batch.kind, batch.columns));
+        }
+        for (name, (stage, _)) in &self.plan.stages {
+            if let Some(state) = stage.state() {
+                append.positions.push(Position { name: state_name(name, &self.plan.source), value: state.to_vec() });
+            }
+        }
+        (self.submit)(append, delivery.ack);
+        Ok(())
+    }
+
+    fn flow(&mut self, nodes: &[Node], batch: &Batch, yielded: &mut Yield) -> Result<()> {
+        if batch.columns.num_rows() == 0 {
+            return Ok(());
+        }
+        for node in nodes {
+            match node {
+                Node::Table(name) => {
+                    let table = self.plan.tables.get(name).cloned();
+                    let table = table.ok_or_else(|| Error::internal(format!("no table `{name}` in the lane")))?;
+                    yielded.tables.push((table, batch.kind, batch.columns.clone()));
+                }
+                Node::Stage(name) => {
+                    let (stage, next) = self.plan.stages.get_mut(name).ok_or_else(|| lost(name))?;
+                    let outcome = stage.run(batch)?;
+                    bury(stage, &outcome.casualties, &self.plan.source, self.clock.now(), yielded)?;
+                    let next = next.clone();
+                    for batch in &outcome.batches {
+                        self.flow(&next, batch, yielded)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Under which name a stage's state is committed; each lane has its own.
+pub fn state_name(stage: &str, source: &str) -> String {
+    format!("state:{stage}:{source}")
+}
+
+fn lost(name: &str) -> Error {
+    Error::internal(format!("no stage `{name}` in the lane"))
+}
+
+/// What becomes of the events a stage gave up.
+fn bury(stage: &Stage, casualties: &[Casualty], source: &Arc<str>, now: i64, yielded: &mut Yield) -> Result<()> {
+    match stage.on_error {
+        OnError::DeadLetter => {
+            let letters = casualties.iter().map(|casualty| DeadLetter {
+                timestamp: now,
+                source: source.clone(),
+                stage: stage.name.clone(),
+                plugin: stage.sha256().into(),
+                reason: casualty.reason.clone(),
+                raw: raw(&casualty.row),
+            });
+            yielded.dead.extend(letters);
+            Ok(())
+        }
+        OnError::Pass | OnError::Drop => Ok(()),
+        OnError::Stop => match casualties.first() {
+            Some(casualty) => Err(Error::new(
+                ErrorKind::Foreign,
+                format!(
+                    "stage `{}` could not handle an event and says `on_error = \"stop\"`: {}",
+                    stage.name, casualty.reason
+                ),
+            )),
+            None => Ok(()),
+        },
+    }
+}
+
+/// The bytes an event came as: the original where it is kept apart, else the line, else (a metric) its columns as text.
+fn raw(row: &RecordBatch) -> Vec<u8> {
+    for name in [RAW, BODY] {
+        let Some(column) = row.column_by_name(name).filter(|column| column.is_valid(0)) else { continue };
+        match column.data_type() {
+            DataType::Binary => return column.as_binary::<i32>().value(0).to_vec(),
+            DataType::Utf8 => return column.as_string::<i32>().value(0).as_bytes().to_vec(),
+            _ => (),
+        }
+    }
+    let mut text = Vec::new();
+    let mut writer = arrow::json::LineDelimitedWriter::new(&mut text);
+    let written = writer.write(row).and_then(|()| writer.finish());
+    drop(writer);
+    match written {
+        Ok(()) => text.trim_ascii_end().to_vec(),
+        Err(error) => format!("a metric that cannot be written as JSON: {error}").into_bytes(),
+    }
+}

@@ -1,0 +1,418 @@
+//! one plugin in the way of events: what it reads goes in, what it made comes out, the events at fault are found and left out
+//!
+//!     batch ─ columns it reads ─► call ─ ok ─► batch with its columns
+//!                                  │
+//!                                fault ─► halves ─► … ─► the event at fault: given up, with the reason
+//!
+//! A batch that needed too much time is halved once with the full time for each half before anybody is suspected; from then on the
+//! time shrinks with the halves, so that a search ends. The last suspect is tried alone with everything it may use, for the reason.
+//!
+//! **Always:** rows come out in the order they went in; a search takes [`SEARCH_MAX`] of processor time at most.
+
+use super::breaker::{Breaker, Went};
+use super::config::OnError;
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::event::columns::{BODY, KIND, LABELS, NAME, RAW, SOURCE, TIMESTAMP, VALUE};
+use crate::event::{Batch, Kind, labels};
+use crate::plugin::instance::{Context, RowError, cpu_time};
+use crate::plugin::{Fault, FaultKind, Instance, World};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute;
+use arrow::datatypes::{DataType, Field, Schema};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Processor time that looking for the events at fault of one batch may take.
+pub const SEARCH_MAX: Duration = Duration::from_secs(1);
+/// The least time a part of a batch gets while a fault is looked for.
+const PART_TIME_MIN: Duration = Duration::from_millis(10);
+
+/// A plugin in its place.
+pub struct Stage {
+    /// its name in the pipeline file
+    pub name: Arc<str>,
+    /// what becomes of events it cannot handle
+    pub on_error: OnError,
+    instance: Instance,
+    clock: Clock,
+    tells_time: bool,
+    breaker: Breaker,
+    state: Option<Vec<u8>>,
+    open_because: String,
+}
+
+/// An event that the stage could not handle: as it came, and why.
+#[derive(Clone, Debug)]
+pub struct Casualty {
+    /// the one row it came as
+    pub row: RecordBatch,
+    /// in words
+    pub reason: String,
+}
+
+/// What came of a batch.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// in order; more than one when a fault was cut out
+    pub batches: Vec<Batch>,
+    /// events given up
+    pub casualties: Vec<Casualty>,
+}
+
+/// A search for the events at fault, under way.
+struct Search {
+    began: Option<Duration>,
+    given_up: bool,
+    lost: usize,
+}
+
+/// What a part of a batch became.
+struct Part {
+    batch: Batch,
+    errors: Vec<RowError>,
+}
+
+impl Stage {
+    /// A configured plugin in its place, with the state its last batch left.
+    pub fn new(
+        name: &str,
+        on_error: OnError,
+        instance: Instance,
+        clock: Clock,
+        tells_time: bool,
+        state: Option<Vec<u8>>,
+    ) -> Self {
+        let breaker = Breaker::default();
+        Stage { name: name.into(), on_error, instance, clock, tells_time, breaker, state, open_because: String::new() }
+    }
+
+    /// The plugin's hash, for dead letters.
+    pub fn sha256(&self) -> &str {
+        self.instance.configured().plugin.sha256()
+    }
+
+    /// The state to commit with the batch, if the plugin keeps any.
+    pub fn state(&self) -> Option<&[u8]> {
+        self.state.as_deref()
+    }
+
+    /// Runs a batch through the plugin.
+    pub fn run(&mut self, batch: &Batch) -> Result<Outcome> {
+        let mut outcome = Outcome::default();
+        let rows = batch.columns.num_rows();
+        if rows == 0 {
+            return Ok(outcome);
+        }
+        let now = self.clock.now();
+        if !self.breaker.closed(now) {
+            let reason = format!("the stage is paused after failing again and again: {}", self.open_because);
+            give_up(batch, 0, rows, &reason, &mut outcome);
+        } else {
+            let mut search = Search { began: None, given_up: false, lost: 0 };
+            let reads = self.reads(batch)?;
+            let full = self.instance.configured().limits.time.0;
+            self.part(batch, &reads, 0, rows, full, 0, &mut search, &mut outcome)?;
+            self.judge(&search, rows, now);
+        }
+        let account = self.instance.configured().account.clone();
+        account.passed(outcome.batches.iter().map(|batch| batch.columns.num_rows()).sum());
+        account.gave_up(outcome.casualties.len());
+        if self.on_error == OnError::Pass {
+            let passed = outcome.casualties.drain(..).map(|casualty| Batch { kind: batch.kind, columns: casualty.row });
+            outcome.batches.extend(passed);
+        }
+        Ok(outcome)
+    }
+
+    /// Runs rows `from..from + count`; where that fails, its halves.
+    #[allow(clippy::too_many_arguments, reason = "a recursion over one batch; the arguments are its position")]
+    fn part(
+        &mut self,
+        batch: &Batch,
+        reads: &RecordBatch,
+        from: usize,
+        count: usize,
+        time_max: Duration,
+        depth: u32,
+        search: &mut Search,
+        outcome: &mut Outcome,
+    ) -> Result<()> {
+        if search.is_over() {
+            search.given_up = true;
+            search.lost += count;
+            let reason = format!("given up: finding the events at fault took more than {}s", SEARCH_MAX.as_secs());
+            give_up(batch, from, count, &reason, outcome);
+            return Ok(());
+        }
+        let full = self.instance.configured().limits.time.0;
+        // Alone, a suspect gets all the time there is: what it is given up for must be true.
+        let time_max = if count == 1 { full } else { time_max };
+        let input = Batch { kind: batch.kind, columns: batch.columns.slice(from, count) };
+        match self.attempt(&input, &reads.slice(from, count), time_max)? {
+            Ok(part) => {
+                for error in part.errors {
+                    let row = input.columns.slice(error.row, 1);
+                    outcome.casualties.push(Casualty { row, reason: error.message });
+                }
+                if part.batch.columns.num_rows() > 0 {
+                    outcome.batches.push(part.batch);
+                }
+                Ok(())
+            }
+            Err(fault) => {
+                search.began.get_or_insert_with(cpu_time);
+                self.open_because.clone_from(&fault.message);
+                if count == 1 {
+                    search.lost += 1;
+                    give_up(batch, from, 1, &fault.message, outcome);
+                    return Ok(());
+                }
+                let half_time = match (fault.kind, depth) {
+                    (FaultKind::Time, 0) => full,
+                    _ => (time_max / 2).max(PART_TIME_MIN),
+                };
+                let half = count / 2;
+                self.part(batch, reads, from, half, half_time, depth + 1, search, outcome)?;
+                self.part(batch, reads, from + half, count - half, half_time, depth + 1, search, outcome)
+            }
+        }
+    }
+
+    /// One call; what it made is put where it belongs.
+    fn attempt(&mut self, input: &Batch, reads: &RecordBatch, time_max: Duration) -> Result<Result<Part, Fault>> {
+        let state = self.state.take();
+        let context = Context { now: self.tells_time.then(|| self.clock.now()), state: state.as_deref() };
+        let keeps_state = self.instance.contract().keeps_state;
+        let answer = match self.instance.configured().plugin.world() {
+            World::Parser => self.instance.parse(reads, context, time_max).map(|parsed| {
+                let produces = self.instance.contract().produces;
+                let origin = origin(parsed.origin, &parsed.errors, input.columns.num_rows());
+                let made = replant(input, origin, parsed.rows, parsed.columns, produces);
+                (made, parsed.errors, parsed.state)
+            }),
+            World::Filter => self.instance.keep(reads, context, time_max).map(|kept| {
+                let mask = without(&kept.keep, &kept.errors);
+                let columns = if mask.true_count() == mask.len() {
+                    Ok(input.columns.clone())
+                } else {
+                    compute::filter_record_batch(&input.columns, &mask).map_err(Error::from)
+                };
+                (columns.map(|columns| Batch { kind: input.kind, columns }), kept.errors, kept.state)
+            }),
+            World::Enricher => self
+                .instance
+                .enrich(reads, context, time_max)
+                .map(|enriched| (enrich(input, enriched.columns, &enriched.errors), enriched.errors, enriched.state)),
+            World::Autoscaler => return Err(Error::internal("an autoscaler cannot be a stage")),
+        };
+        match answer {
+            Ok((batch, errors, next)) => {
+                self.state = if keeps_state { next.or(state) } else { None };
+                Ok(Ok(Part { batch: batch?, errors }))
+            }
+            Err(fault) => {
+                self.state = state;
+                Ok(Err(fault))
+            }
+        }
+    }
+
+    fn judge(&mut self, search: &Search, rows: usize, now: i64) {
+        let went = match (search.given_up, search.lost) {
+            (true, _) => Went::GivenUp,
+            (false, lost) if lost == rows => Went::Lost,
+            (false, _) => Went::Through,
+        };
+        if let Some(pause) = self.breaker.note(went, now) {
+            let (stage, reason) = (&*self.name, &*self.open_because);
+            tracing::warn!(stage, reason, pause_ms = pause.as_millis() as u64, "a stage keeps failing and is paused");
+        }
+    }
+
+    /// The columns the plugin reads, as they cross.
+    fn reads(&self, batch: &Batch) -> Result<RecordBatch> {
+        let mut fields: Vec<Field> = Vec::new();
+        let mut columns: Vec<ArrayRef> = Vec::new();
+        let mut add = |name: &str, column: ArrayRef| -> Result<()> {
+            if fields.iter().any(|field| field.name() == name) {
+                return Ok(());
+            }
+            let column = match column.data_type() {
+                DataType::Dictionary(_, value) => compute::cast(&column, value)?,
+                _ => column,
+            };
+            fields.push(Field::new(name, column.data_type().clone(), true));
+            columns.push(column);
+            Ok(())
+        };
+        for pattern in &self.instance.contract().reads {
+            for (name, column) in matching(batch, pattern)? {
+                add(&name, column)?;
+            }
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.columns.num_rows()));
+        Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
+    }
+}
+
+impl Search {
+    fn is_over(&self) -> bool {
+        self.began.is_some_and(|began| cpu_time().saturating_sub(began) > SEARCH_MAX)
+    }
+}
+
+/// The columns of a batch that a contract's pattern names: `status`, `labels.job`, `labels.*`, `*`.
+fn matching(batch: &Batch, pattern: &str) -> Result<Vec<(String, ArrayRef)>> {
+    let mut found = Vec::new();
+    for (field, column) in batch.columns.schema_ref().fields().iter().zip(batch.columns.columns()) {
+        let name = field.name();
+        let wanted = match pattern.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix),
+            None => name == pattern,
+        };
+        if wanted && name != RAW && !matches!(column.data_type(), DataType::Map(_, _)) {
+            found.push((name.clone(), column.clone()));
+        }
+    }
+    let wants_labels = pattern == "*" || pattern.starts_with(labels::PREFIX);
+    if let Some(column) = batch.columns.column_by_name(LABELS).filter(|_| wants_labels) {
+        let map = labels::map(column)?;
+        for name in labels::names(map) {
+            let full = format!("{}{name}", labels::PREFIX);
+            if pattern == "*"
+                || pattern.strip_suffix('*').is_some_and(|prefix| full.starts_with(prefix))
+                || full == pattern
+            {
+                found.push((full, labels::column(map, &name)));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// For each row that a parser made, the row it came from; `None` when they are the same rows.
+fn origin(origin: Option<Vec<u32>>, errors: &[RowError], rows: usize) -> Option<UInt32Array> {
+    match origin {
+        Some(origin) => Some(origin.into()),
+        None if errors.is_empty() => None,
+        None => {
+            let mut at_fault = vec![false; rows];
+            for error in errors {
+                if let Some(row) = at_fault.get_mut(error.row) {
+                    *row = true;
+                }
+            }
+            Some((0u32..).zip(at_fault).filter(|(_, fault)| !fault).map(|(row, _)| row).collect())
+        }
+    }
+}
+
+/// What a parser made, beside what it did not touch.
+fn replant(
+    input: &Batch,
+    origin: Option<UInt32Array>,
+    rows: usize,
+    made: Vec<(String, ArrayRef)>,
+    produces: Kind,
+) -> Result<Batch> {
+    let kept = match origin {
+        Some(origin) => compute::take_record_batch(&input.columns, &origin)?,
+        None => input.columns.clone(),
+    };
+    let kept = match (input.kind, produces) {
+        (Kind::Logs, Kind::Metrics) => only_what_metrics_have(&kept)?,
+        _ => kept,
+    };
+    Ok(Batch { kind: produces, columns: put(&kept, rows, made)? })
+}
+
+/// Logs that become metrics keep their time and source; the line stays with them for dead letters only.
+fn only_what_metrics_have(logs: &RecordBatch) -> Result<RecordBatch> {
+    let mut fields = Vec::new();
+    let mut columns = Vec::new();
+    for (field, column) in logs.schema_ref().fields().iter().zip(logs.columns()) {
+        match field.name().as_str() {
+            TIMESTAMP | SOURCE | RAW | NAME | KIND | VALUE => fields.push(field.as_ref().clone()),
+            BODY if logs.column_by_name(RAW).is_none() => fields.push(Field::new(RAW, field.data_type().clone(), true)),
+            _ => continue,
+        }
+        columns.push(column.clone());
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(logs.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
+}
+
+/// What an enricher made, beside all else; rows it could not handle are left out.
+fn enrich(input: &Batch, made: Vec<(String, ArrayRef)>, errors: &[RowError]) -> Result<Batch> {
+    let rows = input.columns.num_rows();
+    let columns = put(&input.columns, rows, made)?;
+    if errors.is_empty() {
+        return Ok(Batch { kind: input.kind, columns });
+    }
+    let all = arrow::buffer::BooleanBuffer::new_set(rows);
+    let columns = compute::filter_record_batch(&columns, &without(&all, errors))?;
+    Ok(Batch { kind: input.kind, columns })
+}
+
+/// A mask with the rows of these errors taken out.
+fn without(keep: &arrow::buffer::BooleanBuffer, errors: &[RowError]) -> BooleanArray {
+    if errors.is_empty() {
+        return BooleanArray::new(keep.clone(), None);
+    }
+    let mut errors = errors.iter().map(|error| error.row).peekable();
+    let mask = keep.iter().enumerate().map(|(row, keep)| match errors.next_if_eq(&row) {
+        Some(_) => false,
+        None => keep,
+    });
+    BooleanArray::new(mask.collect(), None)
+}
+
+/// Sets columns: those of the same name are replaced, `labels.x` goes into the labels, a null `timestamp` keeps the old one.
+fn put(batch: &RecordBatch, rows: usize, made: Vec<(String, ArrayRef)>) -> Result<RecordBatch> {
+    let mut fields: Vec<Field> = batch.schema_ref().fields().iter().map(|field| field.as_ref().clone()).collect();
+    let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
+    let mut changes = Vec::new();
+    for (name, column) in made {
+        if let Some(label) = name.strip_prefix(labels::PREFIX) {
+            let text = compute::cast(&column, &DataType::Utf8)?;
+            changes.push((label.to_owned(), text.as_string::<i32>().clone()));
+            continue;
+        }
+        let at = fields.iter().position(|field| *field.name() == name);
+        let old = at.and_then(|at| columns.get(at));
+        let column = match old {
+            Some(old) if name == TIMESTAMP && column.null_count() > 0 && old.data_type() == column.data_type() => {
+                compute::kernels::zip::zip(&compute::is_not_null(&column)?, &column, old)?
+            }
+            _ => column,
+        };
+        let field = Field::new(&name, column.data_type().clone(), true);
+        match at.and_then(|at| fields.get_mut(at).zip(columns.get_mut(at))) {
+            Some((old_field, old_column)) => (*old_field, *old_column) = (field, column),
+            None => {
+                fields.push(field);
+                columns.push(column);
+            }
+        }
+    }
+    if !changes.is_empty() {
+        let at = fields.iter().position(|field| field.name() == LABELS);
+        let old = at.and_then(|at| columns.get(at)).map(labels::map).transpose()?;
+        let column = labels::replace(old, rows, &changes)?;
+        match at.and_then(|at| columns.get_mut(at)) {
+            Some(old) => *old = column,
+            None => {
+                fields.push(Field::new(LABELS, column.data_type().clone(), true));
+                columns.push(column);
+            }
+        }
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
+}
+
+fn give_up(batch: &Batch, from: usize, count: usize, reason: &str, outcome: &mut Outcome) {
+    let rows = (from..from + count).map(|row| batch.columns.slice(row, 1));
+    outcome.casualties.extend(rows.map(|row| Casualty { row, reason: reason.to_owned() }));
+}
