@@ -1,1 +1,21 @@
 //! the autoscaler loop
+//!
+//!     signals (SQL) ─► plugin ─► policy ─► decision row, durable ─► actuator ─► outcome row
+//!
+//! A [`Scaler`] turns this once a tick. What it needs of the rest of the house (answers, freshness, the plugin, the table) it is
+//! given as traits by `app`, so that nothing here knows SQL, wasm or disks.
+//!
+//! **Always:** a change is a row in `tidemill.decisions` before anything is started or stopped, and its outcome is a row after it.
+//! **Never:** a missing, failed or stale signal scales down, and no decision is outside of `[min, max]`.
+
+pub mod scaler;
+pub mod decision;
+pub mod evidence;
+pub mod policy;
+pub mod actuator;
+
+pub use actuator::{Actuator, Outcome, Status};
+pub use decision::{DECISIONS, Memory};
+pub use evidence::{Ask, Fresh, Question};
+pub use policy::{Clamp, Decision, Policy};
+pub use scaler::{Config, Decide, Parts, Record, Scaler};

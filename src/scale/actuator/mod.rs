@@ -1,0 +1,253 @@
+//! what makes a decision true: starts and stops replicas of a workload
+//!
+//! **Always:** an actuator converges to the number last asked for, by itself, also when replicas die; `apply` only asks and waits.
+
+pub mod process;
+pub mod none;
+mod balancer;
+mod cgroup;
+mod guard;
+mod health;
+mod placeholder;
+mod ports;
+mod replica;
+mod spawner;
+mod voice;
+
+pub use balancer::Connections;
+pub use ports::PortRange;
+
+use crate::clock::Clock;
+use crate::error::{Error, Result, did_you_mean};
+use futures::future::BoxFuture;
+use serde::{Deserialize, Deserializer};
+use std::sync::Arc;
+
+/// A workload whose replicas can be counted and changed.
+pub trait Actuator: Send + Sync {
+    /// Asks for so many replicas and waits until they are there, until a later `apply` asks for another number, or until it has
+    /// taken too long. Dropping the future changes nothing of what was asked.
+    fn apply(&self, replicas: u32) -> BoxFuture<'_, Result<Outcome>>;
+    /// What is asked for, what there is.
+    fn status(&self) -> Status;
+    /// Addresses of the replicas that are ready, for a scrape source to follow.
+    fn targets(&self) -> Vec<String>;
+    /// Whether nothing is really started.
+    fn dry_run(&self) -> bool;
+    /// Ends every replica, within ten seconds.
+    fn stop(&self) -> BoxFuture<'_, ()>;
+}
+
+/// What became of a number that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// whether it is as asked
+    pub reached: bool,
+    /// in words: `started 2 replicas in 0.8 s`
+    pub words: String,
+}
+
+/// A workload at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Status {
+    /// replicas asked for
+    pub asked: u32,
+    /// replicas that have a process
+    pub running: u32,
+    /// replicas that answer
+    pub ready: u32,
+    /// each replica there is
+    pub replicas: Vec<ReplicaStatus>,
+    /// how a share of the processor is held, or why it is not; empty where none is asked for
+    pub cpu: String,
+    /// the balancer's figures, where there is one
+    pub connections: Option<Connections>,
+}
+
+/// One replica at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplicaStatus {
+    /// its number, from 1
+    pub number: u32,
+    /// where it is in its life
+    pub phase: Phase,
+    /// its process
+    pub pid: Option<u32>,
+    /// where it listens; empty while it has no port
+    pub address: String,
+    /// since when it is in this phase, ns UTC
+    pub since: i64,
+    /// how often it was started again after it had ended by itself
+    pub restarts: u64,
+    /// connections of the balancer that are open to it
+    pub open: usize,
+    /// connections that it did not take
+    pub failures: u64,
+    /// whether its share of the processor is enforced
+    pub cpu_enforced: bool,
+    /// what went wrong last; empty while all is well
+    pub message: String,
+}
+
+/// Where a replica is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// has no process: waits before it is started again
+    Waiting,
+    /// runs, and has not answered yet
+    Starting,
+    /// answers
+    Ready,
+    /// did answer, and does not any more
+    Unready,
+    /// finishes its connections
+    Draining,
+    /// was told to end
+    Stopping,
+}
+
+impl Phase {
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Phase::Waiting => "waiting",
+            Phase::Starting => "starting",
+            Phase::Ready => "ready",
+            Phase::Unready => "unready",
+            Phase::Draining => "draining",
+            Phase::Stopping => "stopping",
+        }
+    }
+}
+
+/// A process of a workload, for the metrics of processes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replica {
+    /// the workload's name
+    pub workload: String,
+    /// the replica's number
+    pub replica: String,
+    /// its process
+    pub pid: u32,
+    /// where it listens
+    pub address: String,
+}
+
+/// Is told all running replicas of a workload whenever they change.
+pub type Publish = Arc<dyn Fn(Vec<Replica>) + Send + Sync>;
+
+/// What an actuator is given to work with.
+#[derive(Clone)]
+pub struct Ground {
+    /// the workload's name
+    pub workload: String,
+    /// the time
+    pub clock: Clock,
+    /// is told of running replicas
+    pub publish: Publish,
+}
+
+/// A kind of actuator, as a pipeline file names it.
+pub struct Kind {
+    /// the word after `type =`
+    pub name: &'static str,
+    /// one line about it
+    pub about: &'static str,
+    /// a table that works
+    pub example: &'static str,
+}
+
+/// Every kind of actuator.
+pub const ACTUATORS: &[Kind] = &[process::KIND, none::KIND];
+
+/// `[workloads.<name>]` of a pipeline file, once its `type` is known.
+#[derive(Clone, Debug)]
+pub enum Config {
+    /// `type = "process"`
+    Process(Box<process::Config>),
+    /// `type = "none"`
+    None(none::Config),
+}
+
+impl Config {
+    /// Reads the rest of a workload's table; `kind` is the word after `type =`.
+    pub fn read<'de, D: Deserializer<'de>>(kind: &str, table: D) -> std::result::Result<Config, D::Error> {
+        match kind {
+            "process" => Ok(Config::Process(Box::deserialize(table)?)),
+            "none" => Ok(Config::None(none::Config::deserialize(table)?)),
+            other => {
+                let known: Vec<&str> = ACTUATORS.iter().map(|kind| kind.name).collect();
+                Err(serde::de::Error::custom(format!(
+                    "unknown workload type `{other}`; known are {}{}",
+                    known.join(", "),
+                    did_you_mean(other, known.iter().copied())
+                )))
+            }
+        }
+    }
+
+    /// Finds the first thing that cannot work, before anything runs. `max` is the most that its scaler may ask for.
+    pub fn check(&self, max: Option<u32>) -> Result<()> {
+        match self {
+            Config::Process(config) => {
+                config.check()?;
+                let capacity = config.ports.count();
+                match max {
+                    Some(max) if max > capacity => Err(Error::invalid(format!(
+                        "ports = \"{}\" has room for {}, the scaler may ask for {max}; widen the range or lower `max`",
+                        config.ports,
+                        super::policy::replicas(capacity)
+                    ))),
+                    _ => Ok(()),
+                }
+            }
+            Config::None(none::Config {}) => Ok(()),
+        }
+    }
+
+    /// Opens the workload with no replica yet; its balancer listens already.
+    pub async fn open(self, ground: Ground) -> Result<Arc<dyn Actuator>> {
+        match self {
+            Config::Process(config) => Ok(Arc::new(process::Process::open(*config, ground).await?)),
+            Config::None(none::Config {}) => Ok(Arc::new(none::Nothing::new(&ground.workload))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config> {
+        let mut table: toml::Table = toml::from_str(text).unwrap();
+        let kind = table.remove("type").unwrap();
+        Config::read(kind.as_str().unwrap(), table).map_err(|error| Error::invalid(error.to_string()))
+    }
+
+    #[test]
+    fn examples_work() {
+        for kind in ACTUATORS {
+            let config = read(kind.example).unwrap();
+            config.check(Some(5)).unwrap();
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let process = "type = \"process\"\ncommand = [\"x\", \"{port}\"]\nports = \"9100-9103\"\n";
+        for (text, max, named) in [
+            ("type = \"proces\"", None, "did you mean `process`"),
+            ("type = \"none\"\nports = \"1\"", None, "unknown field `ports`"),
+            (process, Some(9), "room for 4 replicas"),
+            (&process.replace("{port}", "x"), None, "{port}"),
+            (&process.replace("\"x\", \"{port}\"", ""), None, "command"),
+            (&format!("{process}health = \"healthz\""), None, "/healthz"),
+            (&format!("{process}listen = \"9000\""), None, "127.0.0.1:9000"),
+            (&format!("{process}listen = \"0.0.0.0:9000\""), None, "insecure = true"),
+            (&format!("{process}listen = \"127.0.0.1:9101\""), None, "within ports"),
+        ] {
+            let error = read(text).and_then(|config| config.check(max)).err().map(|error| error.to_string());
+            assert!(error.as_deref().is_some_and(|error| error.contains(named)), "{text}: {error:?}");
+        }
+    }
+}

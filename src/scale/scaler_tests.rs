@@ -1,0 +1,316 @@
+//! a scaler on made-up parts: answers, a plugin, a disk and a workload that do as the test says
+
+use super::*;
+use crate::scale::actuator::Status;
+use crate::scale::policy::Clamp;
+use arrow::array::{Array, AsArray, Float64Array};
+use arrow::datatypes::{Float64Type, Int64Type};
+use std::sync::{Mutex, MutexGuard};
+
+/// What the parts do and what they saw.
+#[derive(Default)]
+struct World {
+    /// the signal's answer: none is no row
+    value: Option<f64>,
+    /// why the source is stale
+    stale: Option<String>,
+    /// what the plugin proposes; none makes it fail
+    proposes: Option<u32>,
+    disk_full: bool,
+    actuator_fails: bool,
+    /// an application takes until this is false
+    slow: bool,
+    asked: u32,
+    /// what happened, in order
+    happened: Vec<String>,
+    rows: Vec<RecordBatch>,
+    position: Option<Position>,
+    states: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<World>>);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap()
+    }
+}
+
+impl Ask for Shared {
+    fn ask<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<RecordBatch>> {
+        let values: Vec<f64> = self.lock().value.into_iter().collect();
+        let column: arrow::array::ArrayRef = Arc::new(Float64Array::from(values));
+        Box::pin(async move { Ok(RecordBatch::try_from_iter([("value", column)])?) })
+    }
+}
+
+impl Fresh for Shared {
+    fn stale(&self, tables: &[TableName], _: i64) -> Option<String> {
+        assert_eq!(tables, [TableName::user("access").unwrap()]);
+        self.lock().stale.clone()
+    }
+}
+
+impl Decide for Shared {
+    fn decide(&mut self, request: Request) -> BoxFuture<'_, Result<Proposal>> {
+        Box::pin(async move {
+            let mut world = self.lock();
+            world.states.push(request.state.clone());
+            let replicas = world.proposes.ok_or_else(|| Error::new(ErrorKind::Foreign, "it trapped"))?;
+            let state = vec![request.state.first().map_or(1, |calls| calls + 1)];
+            Ok(Proposal { replicas, reason: format!("load wants {replicas}"), state })
+        })
+    }
+
+    fn plugin_hash(&self) -> &str {
+        "5eed"
+    }
+}
+
+impl Record for Shared {
+    fn record(&self, rows: RecordBatch, memory: Option<Position>) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let mut world = self.lock();
+            if world.disk_full {
+                return Err(Error::new(ErrorKind::Unavailable, "the disk is full"));
+            }
+            let event = text(&rows, "event").unwrap();
+            world.happened.push(format!("{event} {}", number(&rows, "decided").unwrap()));
+            world.rows.push(rows);
+            world.position = memory.or(world.position.take());
+            Ok(())
+        })
+    }
+}
+
+impl Actuator for Shared {
+    fn apply(&self, replicas: u32) -> BoxFuture<'_, Result<Outcome>> {
+        Box::pin(async move {
+            {
+                let mut world = self.lock();
+                world.happened.push(format!("apply {replicas}"));
+                if world.actuator_fails {
+                    return Err(Error::new(ErrorKind::Io, "no process can be started"));
+                }
+                world.asked = replicas;
+            }
+            while self.lock().slow {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            Ok(Outcome { reached: true, words: format!("{replicas} run") })
+        })
+    }
+
+    fn status(&self) -> Status {
+        let asked = self.lock().asked;
+        Status { asked, running: asked, ready: asked, ..Status::default() }
+    }
+
+    fn targets(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn dry_run(&self) -> bool {
+        false
+    }
+
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+fn text(rows: &RecordBatch, column: &str) -> Option<String> {
+    let values = rows.column_by_name(column).unwrap().as_string::<i32>();
+    values.is_valid(0).then(|| values.value(0).to_owned())
+}
+
+fn number(rows: &RecordBatch, column: &str) -> Option<i64> {
+    let values = rows.column_by_name(column).unwrap().as_primitive::<Int64Type>();
+    values.is_valid(0).then(|| values.value(0))
+}
+
+fn config(more: &str) -> Config {
+    let text = format!(
+        "plugin = \"hpa\"\nworkload = \"web\"\nmin = 1\nmax = 5\nevery = \"100ms\"\n{more}\n\
+         signals.rps = \"SELECT 1.0 AS value FROM access\""
+    );
+    toml::from_str(&text).unwrap()
+}
+
+fn scaler(world: &Shared, clock: &Clock, more: &str, last: Option<Memory>) -> Scaler {
+    let tables = BTreeMap::from([("rps".to_owned(), vec![TableName::user("access").unwrap()])]);
+    let parts = Parts {
+        ask: Arc::new(world.clone()),
+        fresh: Arc::new(world.clone()),
+        decide: Box::new(world.clone()),
+        record: Arc::new(world.clone()),
+        actuator: Arc::new(world.clone()),
+        clock: clock.clone(),
+    };
+    Scaler::new("web", &config(more), &tables, last, parts).unwrap()
+}
+
+fn world(proposes: u32) -> Shared {
+    let world = Shared::default();
+    (world.lock().value, world.lock().proposes) = (Some(120.0), Some(proposes));
+    world
+}
+
+/// Waits for what is under way, as the loop does.
+async fn settle(scaler: &mut Scaler) {
+    while let Some(done) = scaler.doing.join_next().await {
+        scaler.follow(done).await;
+    }
+}
+
+#[tokio::test]
+async fn a_decision_is_on_disk_before_it_is_acted_on_and_its_outcome_follows() {
+    let (world, clock) = (world(3), Clock::held(1_000));
+    let mut scaler = scaler(&world, &clock, "", None);
+    scaler.tick().await.unwrap();
+    settle(&mut scaler).await;
+    clock.advance(Duration::from_secs(5));
+    let decision = scaler.tick().await.unwrap();
+    settle(&mut scaler).await;
+    assert_eq!((decision.replicas, decision.reason.as_str()), (3, "load wants 3."));
+    let expected = ["decision 1", "apply 1", "outcome 1", "decision 3", "apply 3", "outcome 3"];
+    assert_eq!(world.lock().happened, expected);
+    clock.advance(Duration::from_secs(5));
+    scaler.tick().await.unwrap();
+    settle(&mut scaler).await;
+    assert_eq!(world.lock().happened.last().unwrap(), "decision 3", "nothing to do, but every tick is a row");
+
+    let world = world.lock();
+    let (row, outcome) = (&world.rows[2], &world.rows[3]);
+    let body = text(row, "body").unwrap();
+    assert_eq!(body, "web from 1 to 3: load wants 3.");
+    assert_eq!((number(row, "replicas"), number(row, "desired"), number(row, "ready")), (Some(1), Some(3), Some(1)));
+    assert_eq!(row.column_by_name("value").unwrap().as_primitive::<Float64Type>().value(0), 120.0);
+    let signals: serde_json::Value = serde_json::from_str(&text(row, "signals").unwrap()).unwrap();
+    assert_eq!((&signals["rps"]["value"], &signals["rps"]["freshness"]), (&120.0.into(), &"fresh".into()));
+    assert_eq!((text(row, "plugin"), text(row, "plugin_name")), (Some("5eed".to_owned()), Some("hpa".to_owned())));
+    assert_eq!(text(outcome, "outcome").unwrap(), "3 run");
+    assert_eq!(number(outcome, "tick"), number(row, "tick"));
+    assert_eq!(number(outcome, "replicas"), None, "so that `decided <> replicas` finds each change once");
+}
+
+#[tokio::test]
+async fn doubtful_evidence_never_scales_down() {
+    let (world, clock) = (world(1), Clock::held(0));
+    let last = Memory { decided: 4, state: Vec::new() };
+    let mut scaler = scaler(&world, &clock, "", Some(last));
+    scaler.tick().await.unwrap();
+    let doubts: [fn(&mut World); 4] = [
+        |world| world.stale = Some("access.log is 3 MB behind".to_owned()),
+        |world| world.value = None,
+        |world| world.value = Some(f64::NAN),
+        |world| world.proposes = None,
+    ];
+    for doubt in doubts {
+        doubt(&mut world.lock());
+        let decision = scaler.tick().await.unwrap();
+        assert_eq!(decision.replicas, 4, "{}", decision.reason);
+        let names: Vec<&str> = decision.clamps.iter().map(|Clamp { name, .. }| *name).collect();
+        assert!(names == ["evidence"] || names == ["plugin_failed"], "{names:?}");
+        let mut world = world.lock();
+        (world.stale, world.value, world.proposes) = (None, Some(0.0), Some(1));
+    }
+    assert_eq!(scaler.tick().await.unwrap().replicas, 1, "a quiet service is fresh and may scale down");
+}
+
+#[tokio::test]
+async fn what_is_not_recorded_is_not_done() {
+    let (world, clock) = (world(3), Clock::held(0));
+    let mut scaler = scaler(&world, &clock, "", None);
+    world.lock().disk_full = true;
+    assert!(scaler.tick().await.is_none());
+    assert!(world.lock().happened.is_empty(), "a first start is a decision too");
+    world.lock().disk_full = false;
+    scaler.tick().await.unwrap();
+    settle(&mut scaler).await;
+    scaler.tick().await.unwrap();
+    world.lock().disk_full = true;
+    settle(&mut scaler).await;
+    world.lock().proposes = Some(5);
+    assert!(scaler.tick().await.is_none());
+    world.lock().disk_full = false;
+    scaler.tick().await.unwrap();
+    settle(&mut scaler).await;
+    let expected =
+        ["decision 1", "apply 1", "outcome 1", "decision 3", "apply 3", "outcome 3", "decision 5", "apply 5"];
+    assert_eq!(world.lock().happened[..8], expected, "the late outcome is written before the next decision");
+    assert_eq!(world.lock().states, [vec![], vec![1], vec![1]], "a state that was not recorded is not taken");
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_with_the_last_number() {
+    let (world, clock) = (world(4), Clock::held(0));
+    let mut first = scaler(&world, &clock, "initial = 2", None);
+    assert_eq!(first.tick().await.unwrap().replicas, 2);
+    first.tick().await.unwrap();
+    drop(first);
+    let position = world.lock().position.clone().unwrap();
+    assert_eq!(position.name, Memory::name("web"));
+    let last = Memory::read(&position.value).unwrap();
+    assert_eq!(last, Memory { decided: 4, state: vec![1] });
+    world.lock().asked = 0;
+    world.lock().disk_full = true;
+    let mut second = scaler(&world, &clock, "initial = 2", Some(last.clone()));
+    assert_eq!(second.tick().await.unwrap().replicas, 4, "it was on disk before, so a full disk does not hold it up");
+    settle(&mut second).await;
+    assert_eq!(world.lock().asked, 4);
+    world.lock().disk_full = false;
+    let mut third = scaler(&world, &clock, "initial = 2", Some(Memory { decided: 9, ..last }));
+    assert_eq!(third.tick().await.unwrap().replicas, 5, "the policy has become narrower");
+}
+
+#[tokio::test]
+async fn a_failed_application_is_tried_again_at_the_next_tick() {
+    let (world, clock) = (world(1), Clock::held(0));
+    let mut scaler = scaler(&world, &clock, "", None);
+    world.lock().actuator_fails = true;
+    scaler.tick().await.unwrap();
+    settle(&mut scaler).await;
+    assert_eq!(text(world.lock().rows.last().unwrap(), "outcome").unwrap(), "no process can be started");
+    world.lock().actuator_fails = false;
+    scaler.tick().await.unwrap();
+    settle(&mut scaler).await;
+    assert_eq!(text(world.lock().rows.last().unwrap(), "outcome").unwrap(), "1 run");
+}
+
+#[tokio::test]
+async fn the_loop_ticks_while_it_acts_and_stops_when_told() {
+    let (world, clock) = (world(2), Clock::system());
+    world.lock().slow = true;
+    let scaler = scaler(&world, &clock, "", None);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(scaler.run(stop.clone()));
+    let ticked = async {
+        while world.lock().happened.iter().filter(|what| *what == "decision 2").count() < 3 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), ticked).await.unwrap();
+    stop.cancel();
+    tokio::time::timeout(Duration::from_secs(2), running).await.unwrap().unwrap();
+    let world = world.lock();
+    let outcomes: Vec<String> = world.rows.iter().filter_map(|row| text(row, "outcome")).collect();
+    let expected = "tidemill stopped before it was done";
+    assert_eq!(outcomes, [expected, expected], "one for the start, one for the change");
+    let ticks: Vec<i64> = world.rows.iter().filter_map(|row| number(row, "desired").and(number(row, "tick"))).collect();
+    assert!(ticks.is_sorted_by(|a, b| a < b));
+}
+
+#[test]
+fn mistakes_in_a_config() {
+    for (more, named) in [("initial = 9", "outside of min = 1 and max = 5"), ("up_max = 0", "at least 1")] {
+        let error = config(more).check().err().map(|error| error.to_string());
+        assert!(error.as_deref().is_some_and(|error| error.contains(named)), "{more}: {error:?}");
+    }
+    for wrong in ["min = 6\nmax = 5", "max = 0\nmin = 0", "max = 1\nevery = \"1ms\""] {
+        let text = format!("plugin = \"hpa\"\nworkload = \"web\"\n{wrong}");
+        assert!(toml::from_str::<Config>(&text).unwrap().check().is_err(), "{wrong}");
+    }
+    assert!(toml::from_str::<Config>("plugin = \"hpa\"\nworkload = \"web\"\nmax = 5\nmaxx = 3").is_err());
+}
