@@ -1,4 +1,6 @@
 //! Tidemill: logs and metrics through WebAssembly plugins into columns, answered with SQL, deciding how many replicas run.
+//!
+#![doc = include_str!("README.md")]
 
 pub mod cli;
 pub mod demo;

@@ -1,1 +1,89 @@
 //! the commands
+//!
+//! Exit codes: 0 all is well; 1 it failed, and standard error says why; 2 the command line was not understood.
+
+mod check;
+mod demo;
+mod plugin;
+mod query;
+mod run;
+mod server;
+mod stop;
+mod tail;
+
+use crate::error::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+const AFTER: &str = "\
+Start here:
+  tidemill demo                         a real service, scaled by its own logs, for a minute
+  ACCESS_LOG=/var/log/nginx/access.log tidemill run pipelines/quickstart.toml
+  tidemill query 'SELECT status, count(*) FROM access GROUP BY status'";
+
+/// What is logged unless somebody says otherwise.
+const LEVEL: &str = "warn";
+
+/// Logs and metrics through your WebAssembly plugins into columns, answered with SQL, deciding how many replicas run.
+#[derive(Parser)]
+#[command(name = "tidemill", version, about, after_help = AFTER, max_term_width = 100)]
+struct Arguments {
+    /// What is logged on standard error: error, warn, info, debug, trace, or a filter such as `tidemill::store=debug`.
+    #[arg(long, global = true, env = "TIDEMILL_LOG", default_value = LEVEL, value_name = "LEVEL")]
+    log_level: String,
+    /// Log as JSON, a line an event.
+    #[arg(long, global = true)]
+    log_json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// A service that needs more replicas and gets them: logs, metrics, plugins, SQL and scaling on this machine.
+    Demo(demo::Demo),
+    /// Run pipelines until they are told to stop.
+    Run(run::Run),
+    /// Find every mistake in pipeline files, and run nothing.
+    Check(check::Check),
+    /// Ask a running Tidemill a question in SQL.
+    Query(query::Query),
+    /// Show the rows of a table as they arrive.
+    Tail(tail::Tail),
+    /// Build plugins.
+    Plugin(plugin::Plugin),
+    /// The demo's scrypt server.
+    #[command(hide = true)]
+    DemoServer(demo::DemoServer),
+}
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.command {
+        Command::Demo(demo) => demo.run(&arguments.log_level, arguments.log_json),
+        Command::Run(run) => run.run(&arguments.log_level, arguments.log_json),
+        Command::Check(check) => check.run(),
+        Command::Query(query) => query.run(),
+        Command::Tail(tail) => tail.run(),
+        Command::Plugin(plugin) => plugin.run(),
+        Command::DemoServer(server) => server.run(),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("tidemill: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A runtime for commands that wait for the network; two threads are plenty beside the pipeline's own.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("tidemill")
+        .enable_all()
+        .build()
+        .map_err(|error| crate::error::Error::io("cannot start threads", error))
+}

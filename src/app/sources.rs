@@ -1,0 +1,361 @@
+//! the sources at work: a task each, a lane each, and what they tell of themselves
+
+use super::check::Checked;
+use super::figures::Figures;
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Ack, Delivery, TableName};
+use crate::net::{self, Client};
+use crate::pipeline::{Lane, Node, Plan, Stage, lane};
+use crate::plugin::{Instance, Library};
+use crate::scale::Actuator;
+use crate::scale::actuator::{Publish, Replica};
+use crate::server::ingest::IngestDoor;
+use crate::source::http::Inlet;
+use crate::source::processes::{self, Running};
+use crate::source::scrape::{self, Fetch, Fetched, Targets};
+use crate::source::{self, Outlet, Progress, internal};
+use crate::store::{Append, Store};
+use crate::telemetry::{Logs, Metrics};
+use futures::future::BoxFuture;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Deliveries that may wait for a lane.
+const WAITING_MAX: usize = 8;
+/// A source is stale when it was not caught up for this long, or for three of its rounds if that is longer.
+const STALE_AFTER: Duration = Duration::from_secs(5);
+/// How often the end is looked for.
+const LOOK: Duration = Duration::from_millis(25);
+/// Looks after which `--once` no longer waits for files that are not there.
+const LOOKS_MAX: u32 = 80;
+
+/// Every source at work.
+pub(super) struct Sources {
+    /// end when every file is read to its end
+    pub once: bool,
+    running: BTreeMap<String, At>,
+    inlets: BTreeMap<String, Arc<dyn IngestDoor>>,
+    tasks: JoinSet<()>,
+    lanes: Vec<JoinHandle<()>>,
+    stop: CancellationToken,
+    /// the first failure that must end everything
+    failed: watch::Receiver<Option<Error>>,
+    /// sources that have not come to their end
+    open: watch::Receiver<usize>,
+    pub figures: Figures,
+}
+
+/// A source's place.
+struct At {
+    progress: Arc<Progress>,
+    stale_after: Duration,
+    /// it has an end that `--once` waits for
+    is_file: bool,
+}
+
+/// What starting a source needs.
+struct Starting<'a> {
+    checked: &'a Checked,
+    library: &'a Library,
+    store: &'a Store,
+    workloads: &'a BTreeMap<String, Arc<dyn Actuator>>,
+    running: Running,
+    fetch: Arc<dyn Fetch>,
+    clock: &'a Clock,
+    failed: watch::Sender<Option<Error>>,
+    open: Arc<watch::Sender<usize>>,
+}
+
+impl Sources {
+    /// Starts every source of the config, and those of our own logs and metrics.
+    #[allow(clippy::too_many_arguments, reason = "everything a source can need, handed over once")]
+    pub fn start(
+        checked: &Checked,
+        library: &Library,
+        store: &Store,
+        workloads: &BTreeMap<String, Arc<dyn Actuator>>,
+        running: Running,
+        client: Client,
+        logs: Logs,
+        clock: &Clock,
+    ) -> Result<Sources> {
+        let (failed, failures) = watch::channel(None);
+        let (open, still_open) = watch::channel(0);
+        let open = Arc::new(open);
+        let accounts = checked.stages.values().chain(checked.scalers.values());
+        let accounts =
+            accounts.map(|checked| (checked.configured.stage.to_string(), checked.configured.account.clone()));
+        let mut sources = Sources {
+            once: false,
+            running: BTreeMap::new(),
+            inlets: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            lanes: Vec::new(),
+            stop: CancellationToken::new(),
+            failed: failures,
+            open: still_open,
+            figures: Figures::new(Metrics::default(), store.clone(), accounts.collect(), logs.clone()),
+        };
+        let fetch = Arc::new(Fetcher(client));
+        let starting = Starting { checked, library, store, workloads, running, fetch, clock, failed, open };
+        for source in &checked.config.sources {
+            let outlet = sources.lane(&starting, &source.name, checked.graph.feeds(&source.name).to_vec())?;
+            sources.source(&starting, &source.name, source.config.clone(), outlet)?;
+        }
+        sources.ourselves(&starting, logs)?;
+        let progress = sources.progress();
+        sources.figures.watch(progress);
+        let (figures, stop) = (sources.figures.clone(), sources.stop.clone());
+        sources.tasks.spawn(async move { figures.run(stop).await });
+        Ok(sources)
+    }
+
+    /// How far each source is.
+    pub fn progress(&self) -> Vec<(String, Arc<Progress>)> {
+        self.running.iter().map(|(name, at)| (name.clone(), at.progress.clone())).collect()
+    }
+
+    /// How far one source is, and after how long it counts as stale.
+    pub fn watched(&self, name: &str) -> Option<(Arc<Progress>, Duration)> {
+        self.running.get(name).map(|at| (at.progress.clone(), at.stale_after))
+    }
+
+    /// Where the server puts what it is sent.
+    pub fn inlets(&self) -> BTreeMap<String, Arc<dyn IngestDoor>> {
+        self.inlets.clone()
+    }
+
+    /// Returns when nothing more will come in; an error when a source had to stop.
+    pub async fn ended(&self) -> Result<()> {
+        let mut looks = 0;
+        loop {
+            if let Some(error) = self.failed.borrow().clone() {
+                return Err(error);
+            }
+            if *self.open.borrow() == 0 && !self.running.is_empty() && self.has_ends() {
+                return Ok(());
+            }
+            if self.once && self.files_are_read(looks > LOOKS_MAX) {
+                return Ok(());
+            }
+            looks += 1;
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Asks sources to finish, ends those that take too long, and waits for the lanes to hand over what they have.
+    pub async fn stop(mut self, patience: Duration) {
+        self.stop.cancel();
+        self.inlets.clear();
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(patience, all).await.is_err() {
+            self.tasks.shutdown().await;
+        }
+        let lanes = std::mem::take(&mut self.lanes);
+        let joined = tokio::task::spawn_blocking(move || lanes.into_iter().for_each(|lane| drop(lane.join())));
+        // A lane that a plugin holds up is left behind: what it had was not acknowledged.
+        let _ = tokio::time::timeout(patience, joined).await;
+    }
+
+    /// Whether there was ever a source that can come to an end.
+    fn has_ends(&self) -> bool {
+        self.once || !self.tasks.is_empty()
+    }
+
+    /// Whether every file is read to its end. A pattern that nothing matches, or a file that cannot be read, holds up nobody; where
+    /// there is nothing else, it is given a moment.
+    fn files_are_read(&self, patience_over: bool) -> bool {
+        let mut files = self.running.values().filter(|at| at.is_file).peekable();
+        files.peek().is_some()
+            && files.all(|at| {
+                let standings = at.progress.standings();
+                let settled = standings.iter().all(|(_, at)| at.caught_up_at > 0 || !at.error.is_empty());
+                let some_read = standings.iter().any(|(_, at)| at.caught_up_at > 0);
+                settled && (some_read || patience_over)
+            })
+    }
+
+    /// A lane for a source, and the outlet that leads into it.
+    fn lane(&mut self, starting: &Starting<'_>, name: &str, first: Vec<Node>) -> Result<Outlet> {
+        let (deliveries, waiting) = mpsc::channel::<Delivery>(WAITING_MAX);
+        let progress = Arc::new(Progress::new(starting.clock.clone()));
+        let plan = plan(starting, name, first)?;
+        let (store, runtime) = (starting.store.clone(), tokio::runtime::Handle::current());
+        let submit = Arc::new(move |append: Append, ack: Ack| runtime.block_on(store.submit(append, ack)));
+        let lane = Lane::new(plan, starting.clock.clone(), submit);
+        let (failed, quiet) = (starting.failed.clone(), starting.is_ours(name));
+        let work = move || {
+            let _quiet = quiet.then(|| crate::telemetry::quiet().entered());
+            if let Err(error) = lane.run(waiting) {
+                let _ = failed.send(Some(error));
+            }
+        };
+        let thread = std::thread::Builder::new().name(format!("lane-{name}")).spawn(work);
+        self.lanes.push(thread.map_err(|error| Error::io("cannot start a thread", error))?);
+        let clock = starting.clock.clone();
+        Ok(Outlet { name: name.into(), deliveries, progress, stop: self.stop.clone(), clock })
+    }
+
+    fn source(&mut self, starting: &Starting<'_>, name: &str, config: source::Config, outlet: Outlet) -> Result<()> {
+        let every = every(&config);
+        let is_file = matches!(config, source::Config::File(_));
+        let stale_after = every.map_or(STALE_AFTER, |every| STALE_AFTER.max(every * 3));
+        self.running.insert(name.to_owned(), At { progress: outlet.progress.clone(), stale_after, is_file });
+        match config {
+            source::Config::File(config) => {
+                let positions = starting.store.positions(&format!("{name}:"));
+                self.task(starting, name, source::file::run(config, outlet, positions));
+            }
+            source::Config::Stdin(config) => self.task(starting, name, source::stdin::run(config, outlet)),
+            source::Config::Http(config) => {
+                let inlet = Inlet::new(config, outlet)?;
+                self.inlets.insert(name.to_owned(), Arc::new(inlet.clone()));
+                self.task(starting, name, inlet.run());
+            }
+            source::Config::Scrape(config) => {
+                let targets = Targets::default();
+                if let Some(workload) = config.workload.as_ref().and_then(|name| starting.workloads.get(name)) {
+                    self.follow(workload.clone(), &config.path, targets.clone());
+                }
+                self.task(starting, name, scrape::run(config, outlet, targets, starting.fetch.clone()));
+            }
+            source::Config::Internal(config) => {
+                let metrics = self.figures.metrics().clone();
+                self.task(starting, name, internal::run_metrics(config, outlet, metrics));
+            }
+            source::Config::Processes(config) => {
+                self.task(starting, name, processes::run(config, outlet, starting.running.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Our own logs and metrics, in tables of their own.
+    fn ourselves(&mut self, starting: &Starting<'_>, logs: Logs) -> Result<()> {
+        let into = |table: &str| vec![Node::Table(TableName::system(table).as_str().to_owned())];
+        let outlet = self.lane(starting, internal::LOGS, into("logs"))?;
+        self.tasks.spawn(async move { drop(internal::run_logs(outlet, logs).await) });
+        let outlet = self.lane(starting, internal::METRICS, into("metrics"))?;
+        let metrics = self.figures.metrics().clone();
+        self.tasks
+            .spawn(async move { drop(internal::run_metrics(internal::Config::default(), outlet, metrics).await) });
+        Ok(())
+    }
+
+    /// Runs a source; when it fails, everything ends with its error.
+    fn task(&mut self, starting: &Starting<'_>, name: &str, work: impl Future<Output = Result<()>> + Send + 'static) {
+        let (failed, open, name) = (starting.failed.clone(), starting.open.clone(), name.to_owned());
+        open.send_modify(|open| *open += 1);
+        self.tasks.spawn(async move {
+            match work.await {
+                Ok(()) => (),
+                Err(error) if error.kind() == ErrorKind::Unavailable => (),
+                Err(error) => drop(failed.send(Some(error.within(format!("sources.{name}"))))),
+            }
+            open.send_modify(|open| *open -= 1);
+        });
+    }
+
+    /// Keeps the list of a workload's replicas to scrape up to date.
+    fn follow(&mut self, workload: Arc<dyn Actuator>, path: &str, targets: Targets) {
+        let (path, stop) = (path.to_owned(), self.stop.clone());
+        self.tasks.spawn(async move {
+            loop {
+                let urls = workload
+                    .targets()
+                    .into_iter()
+                    .map(|address| scrape::Target { url: format!("http://{address}{path}"), labels: BTreeMap::new() });
+                targets.set(urls.collect());
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(Duration::from_millis(200)) => (),
+                }
+            }
+        });
+    }
+}
+
+impl Starting<'_> {
+    fn is_ours(&self, name: &str) -> bool {
+        name == internal::LOGS || name == internal::METRICS
+    }
+}
+
+/// Tells the registry of running processes about a workload's replicas.
+pub(super) fn publisher(running: &Running, workload: &str) -> Publish {
+    let (running, workload) = (running.clone(), workload.to_owned());
+    Arc::new(move |replicas: Vec<Replica>| {
+        let named = replicas.into_iter().map(|replica| processes::Replica {
+            name: replica.replica,
+            pid: i32::try_from(replica.pid).unwrap_or(0),
+            address: replica.address,
+            ready: true,
+        });
+        running.set(&workload, named.collect());
+    })
+}
+
+/// How often a source looks by itself, if it does so in rounds.
+fn every(config: &source::Config) -> Option<Duration> {
+    match config {
+        source::Config::Scrape(config) => Some(config.every.0),
+        source::Config::Internal(config) => Some(config.every.0),
+        source::Config::Processes(config) => Some(config.every.0),
+        source::Config::File(_) | source::Config::Stdin(_) | source::Config::Http(_) => None,
+    }
+}
+
+/// A source's way through the graph, with instances of its own of every plugin on it.
+fn plan(starting: &Starting<'_>, source: &str, first: Vec<Node>) -> Result<Plan> {
+    let graph = &starting.checked.graph;
+    let mut plan =
+        Plan { source: source.into(), first: first.clone(), stages: BTreeMap::new(), tables: BTreeMap::new() };
+    let mut waiting = first;
+    while let Some(node) = waiting.pop() {
+        match node {
+            Node::Table(name) => drop(plan.tables.insert(name.clone(), TableName::parse(&name)?)),
+            Node::Stage(name) if plan.stages.contains_key(&name) => (),
+            Node::Stage(name) => {
+                let next = graph.feeds(&name).to_vec();
+                let stage = stage(starting, source, &name)?;
+                waiting.extend(next.clone());
+                plan.stages.insert(name, (stage, next));
+            }
+        }
+    }
+    Ok(plan)
+}
+
+fn stage(starting: &Starting<'_>, source: &str, name: &str) -> Result<Stage> {
+    let missing = || Error::internal(format!("the stage `{name}` was not checked before it was started"));
+    let checked = starting.checked.stages.get(name).ok_or_else(missing)?;
+    let said = starting.checked.config.stages.iter().find(|stage| stage.name == name).ok_or_else(missing)?;
+    let instance = Instance::new(starting.library.engine(), checked.configured.clone())?;
+    let state = starting.store.position(&lane::state_name(name, source));
+    let clock = starting.clock.clone();
+    Ok(Stage::new(name, said.config.on_error, instance, clock, said.config.clock, state))
+}
+
+/// The HTTP client, as scrapes use it.
+struct Fetcher(Client);
+
+impl Fetch for Fetcher {
+    fn fetch(&self, get: scrape::Get) -> BoxFuture<'_, Result<Fetched>> {
+        Box::pin(async move {
+            let mut request = net::Get::new(get.url);
+            request.wait_max = get.timeout;
+            request.bytes_max = get.bytes_max as u64;
+            request.accept = get.accept.to_owned();
+            request.auth = get.bearer.map(|bearer| net::Auth::Bearer(net::Secret::new(bearer.0)));
+            let page = self.0.get(&request).await?;
+            let content_type = Some(page.content_type).filter(|text| !text.is_empty());
+            Ok(Fetched { status: page.status, content_type, body: page.body })
+        })
+    }
+}
