@@ -1,0 +1,22 @@
+//! One binary for all tests that look at Tidemill from outside; what they are is in `tests/README.md`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
+mod architecture;
+mod bad_input;
+mod crash;
+mod disk_full;
+mod examples;
+mod files;
+mod http;
+mod mill;
+mod parquet;
+mod plugins;
+mod poison;
+mod scale;

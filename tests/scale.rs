@@ -1,0 +1,178 @@
+//! A workload of real processes, scaled by SQL: up, down, over restarts, and never down without evidence.
+
+use crate::mill::{Mill, finish, free_ports, patiently, request, stderr, stdout, tidemill};
+use serde_json::Value;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+fn pipeline(source: &str, ports: u16) -> String {
+    format!(
+        r#"
+[sources.load]
+{source}
+
+[tables.load]
+inputs = ["load"]
+
+[scalers.web]
+workload = "web"
+plugin = "hpa"
+settings = {{ target = 5 }}
+every = "300ms"
+max = 4
+signals.rps = "SELECT rps AS value FROM load ORDER BY timestamp DESC LIMIT 1"
+
+[workloads.web]
+type = "process"
+command = ["${{TIDEMILL_EXE}}", "demo-server", "--port", "{{port}}", "--log", "replicas.log", "--cost", "2^4"]
+ports = "{}-{}"
+listen = "127.0.0.1:{ports}"
+health = "/healthz"
+health_every = "200ms"
+drain = "1s"
+"#,
+        ports + 1,
+        ports + 9
+    )
+}
+
+const PUSHED: &str = "type = \"http\"";
+const READY: &str = "SELECT count(*) FROM tidemill.replicas WHERE phase = 'ready'";
+const THERE: &str = "SELECT count(*) FROM tidemill.replicas";
+
+fn offer(mill: &Mill, rps: u32) {
+    assert_eq!(mill.push("load", &format!("{{\"rps\":{rps}}}\n"))["accepted"], 1);
+}
+
+fn pids(mill: &Mill) -> Vec<i64> {
+    mill.rows("SELECT pid FROM tidemill.replicas WHERE pid IS NOT NULL")
+        .iter()
+        .map(|row| row["pid"].as_i64().unwrap())
+        .collect()
+}
+
+/// Whether any of these processes still runs.
+fn any_lives(pids: &[i64]) -> bool {
+    pids.iter().any(|pid| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+        state.is_some_and(|state| state != 'Z' && state != 'X') && stat.contains("(tidemill")
+    })
+}
+
+#[test]
+fn replicas_follow_the_load_and_every_change_is_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    let ports = free_ports(10);
+    let text = pipeline(PUSHED, ports);
+    let mill = Mill::start(dir.path(), &text);
+    mill.wait_for(READY, 1);
+    offer(&mill, 18);
+    mill.wait_for(READY, 4);
+    assert_eq!(request(ports, "GET", "/healthz", &[], b"").unwrap().status, 200, "through the balancer");
+    offer(&mill, 2);
+    mill.wait_for(THERE, 1);
+    offer(&mill, 12);
+    mill.wait_for(READY, 3);
+
+    let changes = mill.rows(
+        "SELECT replicas, desired, decided, reason, signals, plugin, body FROM tidemill.decisions \
+         WHERE event = 'decision' AND replicas <> decided ORDER BY timestamp",
+    );
+    let numbers: Vec<(i64, i64)> =
+        changes.iter().map(|row| (row["replicas"].as_i64().unwrap(), row["decided"].as_i64().unwrap())).collect();
+    assert_eq!(numbers, [(0, 1), (1, 4), (4, 1), (1, 3)]);
+    for (change, value) in changes.iter().skip(1).zip([18.0, 2.0, 12.0]) {
+        assert_eq!(change["desired"], change["decided"], "{change}");
+        assert!(change["reason"].as_str().unwrap().contains(&format!("rps {value:.1} / 5.0 a replica")), "{change}");
+        let signals: Value = serde_json::from_str(change["signals"].as_str().unwrap()).unwrap();
+        assert_eq!(
+            (&signals["rps"]["value"], &signals["rps"]["freshness"]),
+            (&value.into(), &"fresh".into()),
+            "{change}"
+        );
+        assert!(change["plugin"].as_str().unwrap().len() == 64, "{change}");
+    }
+    mill.wait_for("SELECT count(*) FROM tidemill.decisions WHERE event = 'outcome' AND ok AND decided = 3", 1);
+    let before = pids(&mill);
+    assert_eq!(before.len(), 3);
+    mill.stop();
+    assert!(!any_lives(&before), "a clean stop leaves no replica behind");
+
+    let mill = Mill::start(dir.path(), &text);
+    mill.wait_for(READY, 3);
+    let first = &mill
+        .rows("SELECT decided, reason FROM tidemill.decisions WHERE event = 'decision' ORDER BY timestamp DESC")
+        .into_iter()
+        .find(|row| row["reason"].as_str().unwrap().starts_with("Started again"))
+        .unwrap();
+    assert_eq!(first["decided"], 3);
+    let before = pids(&mill);
+    mill.kill();
+    assert!(patiently(|| !any_lives(&before)), "kill -9 leaves no replica behind");
+
+    let mill = Mill::start(dir.path(), &text);
+    mill.wait_for(READY, 3);
+    // One that dies is started again.
+    crate::mill::signal(u32::try_from(pids(&mill)[0]).unwrap(), "KILL");
+    mill.wait_for("SELECT sum(restarts) FROM tidemill.replicas", 1);
+    mill.wait_for(READY, 3);
+    mill.stop();
+}
+
+#[test]
+fn a_stalled_tail_never_scales_down() {
+    // A file that is there and cannot be read, also by root.
+    let unreadable = Path::new("/sys/class/net/lo/speed");
+    if !unreadable.exists() || std::fs::read(unreadable).is_ok() {
+        eprintln!("left out: {} is no file that cannot be read here", unreadable.display());
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let source = "type = \"file\"\ninclude = [\"load*.log\"]\ncodec = \"ndjson\"\nrotate_wait = \"1s\"";
+    let text = pipeline(source, free_ports(10));
+    let mut log = std::fs::File::create(dir.path().join("load.log")).unwrap();
+    writeln!(log, "{{\"rps\":12}}").unwrap();
+    let mill = Mill::start(dir.path(), &text);
+    mill.wait_for(READY, 3);
+
+    let stuck = dir.path().join("load-stuck.log");
+    std::os::unix::fs::symlink(unreadable, &stuck).unwrap();
+    let latest = |what: &str| {
+        let sql = format!(
+            "SELECT {what} AS v FROM tidemill.decisions WHERE event = 'decision' ORDER BY timestamp DESC LIMIT 1"
+        );
+        mill.rows(&sql)[0]["v"].clone()
+    };
+    let says = |part: &str| latest("signals").as_str().unwrap_or_default().contains(part);
+    assert!(patiently(|| says("stale")), "{}", latest("signals"));
+    writeln!(log, "{{\"rps\":1}}").unwrap();
+    mill.wait_for("SELECT count(*) FROM load", 2);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(latest("decided"), 3);
+    assert!(latest("reason").as_str().unwrap().contains("stale"), "{}", latest("reason"));
+    assert!(says("cannot read"), "{}", latest("signals"));
+    assert_eq!(mill.number(READY), 3);
+    std::fs::remove_file(&stuck).unwrap();
+    mill.wait_for(THERE, 1);
+    assert!(says("fresh"), "{}", latest("signals"));
+    mill.stop();
+}
+
+#[test]
+fn the_demo_ends_well_and_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().to_str().unwrap();
+    let ended = finish(tidemill(&["demo", "--for", "25s", "--data", data]).current_dir(dir.path()));
+    assert!(ended.status.success(), "{}{}", stdout(&ended), stderr(&ended));
+    let said = stdout(&ended);
+    println!("{said}");
+    assert!(said.contains("p95") && said.contains("replica"), "{said}");
+    assert!(said.contains(&format!("its data are in {data}")), "{said}");
+    let left = || {
+        let lines = glob::glob("/proc/[0-9]*/cmdline").unwrap().flatten().filter_map(|path| std::fs::read(path).ok());
+        lines.filter(|line| memchr::memmem::find(line, data.as_bytes()).is_some()).count()
+    };
+    assert!(patiently(|| left() == 0), "{} processes are left", left());
+}
