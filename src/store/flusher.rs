@@ -2,7 +2,7 @@
 //!
 //!     choose (pure) ─► freeze ─► segments ─► catalog ─► shown in place of the hot rows ─► WAL files go
 //!
-//! What fails is tried again later, the same rows to the same file; readers go on meanwhile.
+//! What fails is tried again later by itself, the same rows to the same file; readers go on meanwhile.
 //!
 //! **Always:** a WAL file goes only after the catalog that makes it superfluous is safe.
 
@@ -29,6 +29,8 @@ pub(super) struct Flusher {
     shared: Arc<Shared>,
     failures: u32,
     retry_at: i64,
+    /// the try that failed was for every table
+    failed_all: bool,
 }
 
 /// Decides which tables to flush.
@@ -53,7 +55,7 @@ pub(super) fn choose(heat: &[Heat], wal_bytes: u64, options: &Options, now: i64)
 
 impl Flusher {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Flusher { shared, failures: 0, retry_at: 0 }
+        Flusher { shared, failures: 0, retry_at: 0, failed_all: false }
     }
 
     /// Whether there is something to do.
@@ -75,14 +77,16 @@ impl Flusher {
                 continue;
             }
             let wal_bytes = self.shared.log().wal.bytes();
-            let all = forced || (asked.relieve && wal_bytes > 0);
+            let again = self.failures > 0;
+            let all = forced || (asked.relieve && wal_bytes > 0) || (again && self.failed_all);
             let names: Vec<TableName> = if all {
                 self.shared.state.heat().into_iter().map(|heat| heat.table).collect()
             } else {
                 choose(&self.shared.state.heat(), wal_bytes, &self.shared.options, self.shared.clock.now())
             };
-            if all || !names.is_empty() || wal_bytes > self.shared.options.wal_bytes_max {
+            if all || again || !names.is_empty() || wal_bytes > self.shared.options.wal_bytes_max {
                 let outcome = self.flush(&names);
+                self.failed_all = all && outcome.is_err();
                 self.note(&outcome);
                 for reply in asked.replies {
                     // Whoever asked may have gone.
