@@ -12,10 +12,8 @@
     reason = "a bench that fails may panic"
 )]
 
-use arrow::array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray, TimestampNanosecondArray,
-};
-use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray, StringArray};
+use arrow::buffer::{BooleanBuffer, OffsetBuffer};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Field, Schema};
 use arrow::record_batch::RecordBatch;
@@ -29,7 +27,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tidemill_benches::{access_log, binary, only_tested, print_table, scratch, timed};
+use tidemill_benches::{access_log, arrow_of, binary, only_tested, print_table, scratch, timed};
 use tidemill_plugin::{Filter, Kept, Parsed, Parser, wire};
 
 #[global_allocator]
@@ -258,39 +256,12 @@ fn columns(
     let mut fields = Vec::new();
     let mut arrays = Vec::new();
     let named = [("body".to_owned(), body), ("source".to_owned(), source)].into_iter();
-    for (name, array) in named.chain(columns.into_iter().map(|column| (column.name.clone(), arrow_of(column)))) {
+    for (name, array) in named.chain(columns.into_iter().map(|column| (column.name.clone(), arrow_of(column, &input))))
+    {
         fields.push(Field::new(&name, array.data_type().clone(), true));
         arrays.push(array);
     }
     let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).expect("the columns are of one length");
     let keep = BooleanBuffer::collect_bool(rows, |row| keep[row] != 0);
     filter_record_batch(&batch, &BooleanArray::new(keep, None)).expect("the mask is as long")
-}
-
-fn arrow_of(column: wire::Column) -> ArrayRef {
-    let nulls =
-        column.validity.map(|valid| NullBuffer::new(BooleanBuffer::collect_bool(valid.len(), |row| valid[row] != 0)));
-    let text = |values: wire::VarBytes, nulls| {
-        let length = values.offsets.len();
-        let offsets = OffsetBuffer::new(ScalarBuffer::<i32>::new(Buffer::from_vec(values.offsets), 0, length));
-        StringArray::try_new(offsets, Buffer::from_vec(values.data), nulls).expect("text is UTF-8")
-    };
-    match column.values {
-        wire::Values::Boolean(values) => {
-            Arc::new(BooleanArray::from_iter(values.iter().map(|value| Some(*value != 0))))
-        }
-        wire::Values::Int64(values) => Arc::new(Int64Array::new(values.into(), nulls)),
-        wire::Values::Float64(values) => Arc::new(Float64Array::new(values.into(), nulls)),
-        wire::Values::Timestamp(values) => {
-            Arc::new(TimestampNanosecondArray::new(values.into(), nulls).with_timezone("UTC"))
-        }
-        wire::Values::Utf8(values) => Arc::new(text(values, nulls)),
-        wire::Values::Binary(_) => unreachable!("access logs have no bytes"),
-        wire::Values::DictUtf8(dictionary) => {
-            let values = text(dictionary.values, None);
-            let rows = dictionary.indices.iter().enumerate();
-            let valid = |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
-            Arc::new(StringArray::from_iter(rows.map(|(row, index)| valid(row).then(|| values.value(*index as usize)))))
-        }
-    }
 }

@@ -10,6 +10,10 @@
     reason = "a bench that fails may panic"
 )]
 
+mod columns;
+
+pub use columns::arrow_of;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 

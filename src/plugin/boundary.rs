@@ -21,6 +21,14 @@ pub(super) struct DictionaryIn<'a> {
 }
 
 #[derive(ComponentType, Lower, Clone, Copy)]
+#[component(record)]
+pub(super) struct SlicesIn<'a> {
+    pub of: &'a str,
+    pub spans: &'a [u32],
+    pub extra: &'a [u8],
+}
+
+#[derive(ComponentType, Lower, Clone, Copy)]
 #[component(variant)]
 pub(super) enum ValuesIn<'a> {
     #[component(name = "boolean")]
@@ -37,6 +45,8 @@ pub(super) enum ValuesIn<'a> {
     Binary(VarBytesIn<'a>),
     #[component(name = "dict-utf8")]
     DictUtf8(DictionaryIn<'a>),
+    #[component(name = "sliced-utf8")]
+    SlicedUtf8(SlicesIn<'a>),
 }
 
 #[derive(ComponentType, Lower, Clone, Copy)]
@@ -76,6 +86,14 @@ pub(super) struct Dictionary {
 }
 
 #[derive(ComponentType, Lift, Lower)]
+#[component(record)]
+pub(super) struct Slices {
+    pub of: String,
+    pub spans: Vec<u32>,
+    pub extra: Vec<u8>,
+}
+
+#[derive(ComponentType, Lift, Lower)]
 #[component(variant)]
 pub(super) enum Values {
     #[component(name = "boolean")]
@@ -92,6 +110,8 @@ pub(super) enum Values {
     Binary(VarBytes),
     #[component(name = "dict-utf8")]
     DictUtf8(Dictionary),
+    #[component(name = "sliced-utf8")]
+    SlicedUtf8(Slices),
 }
 
 #[derive(ComponentType, Lift, Lower)]

@@ -178,7 +178,7 @@ impl Instance {
     /// Calls a parser with the columns it reads. `time_max` may be less than the limit while a fault is looked for.
     pub fn parse(&mut self, rows: &RecordBatch, context: Context<'_>, time_max: Duration) -> Result<Parsed, Fault> {
         let answer: wit::Parsed = self.call(World::Parser, rows, context, time_max)?;
-        let checked = check_parsed(answer, rows.num_rows(), &self.contract);
+        let checked = check_parsed(answer, rows, &self.contract);
         checked.map_err(|message| self.malformed(message))
     }
 
@@ -197,8 +197,8 @@ impl Instance {
     pub fn enrich(&mut self, rows: &RecordBatch, context: Context<'_>, time_max: Duration) -> Result<Enriched, Fault> {
         let answer: wit::Enriched = self.call(World::Enricher, rows, context, time_max)?;
         let errors = row_errors(answer.errors, rows.num_rows()).map_err(|message| self.malformed(message))?;
-        let columns =
-            columns(answer.columns, rows.num_rows(), &self.contract).map_err(|message| self.malformed(message))?;
+        let columns = columns(answer.columns, rows.num_rows(), rows, &self.contract)
+            .map_err(|message| self.malformed(message))?;
         Ok(Enriched { columns, errors, state: answer.state })
     }
 
@@ -509,7 +509,12 @@ fn row_errors(errors: Vec<wit::RowErrorOut>, rows: usize) -> Result<Vec<RowError
 }
 
 /// The columns an answer may hold: declared, or any where the schema is open; each name once, each of the type declared.
-fn columns(answer: Vec<wit::Column>, rows: usize, contract: &Contract) -> Result<Vec<(String, ArrayRef)>, String> {
+fn columns(
+    answer: Vec<wit::Column>,
+    rows: usize,
+    input: &RecordBatch,
+    contract: &Contract,
+) -> Result<Vec<(String, ArrayRef)>, String> {
     let mut checked: Vec<(String, ArrayRef)> = Vec::with_capacity(answer.len());
     for column in answer {
         let declared = contract.writes.iter().find(|(name, _)| *name == column.name);
@@ -526,12 +531,13 @@ fn columns(answer: Vec<wit::Column>, rows: usize, contract: &Contract) -> Result
         if checked.iter().any(|(name, _)| *name == column.name) {
             return Err(format!("column `{}` comes twice", column.name));
         }
-        checked.push(read::column(column, rows)?);
+        checked.push(read::column(column, rows, input)?);
     }
     Ok(checked)
 }
 
-fn check_parsed(answer: wit::Parsed, rows: usize, contract: &Contract) -> Result<Parsed, String> {
+fn check_parsed(answer: wit::Parsed, input: &RecordBatch, contract: &Contract) -> Result<Parsed, String> {
+    let rows = input.num_rows();
     let errors = row_errors(answer.errors, rows)?;
     let out = answer.rows as usize;
     match &answer.origin {
@@ -548,6 +554,6 @@ fn check_parsed(answer: wit::Parsed, rows: usize, contract: &Contract) -> Result
         }
         None => (),
     }
-    let columns = columns(answer.columns, out, contract)?;
+    let columns = columns(answer.columns, out, input, contract)?;
     Ok(Parsed { rows: out, columns, origin: answer.origin, errors, state: answer.state })
 }

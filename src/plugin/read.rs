@@ -1,17 +1,18 @@
 //! columns on their way out: every length, offset, index and text is checked before it becomes a column
 
-use super::boundary::{Column, Dictionary, Values, VarBytes};
+use super::boundary::{Column, Dictionary, Slices, Values, VarBytes};
+use super::write;
 use crate::event::Type;
 use arrow::array::TimestampNanosecondArray;
-use arrow::array::{ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray};
+use arrow::array::{ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use std::sync::Arc;
 
-/// Bytes that a dictionary may have once it is unpacked.
+/// Bytes that a dictionary or slices may have once they are unpacked.
 const UNPACKED_BYTES_MAX: usize = 256 << 20;
 
-/// Checks a column and makes it Arrow's. The error says what is malformed.
-pub(super) fn column(column: Column, rows: usize) -> Result<(String, ArrayRef), String> {
+/// Checks a column and makes it Arrow's. The error says what is malformed. `input` is what the plugin was handed.
+pub(super) fn column(column: Column, rows: usize, input: &RecordBatch) -> Result<(String, ArrayRef), String> {
     let name = column.name;
     let wrong = |what: String| format!("column `{name}`: {what}");
     let length = |n: usize| match n == rows {
@@ -54,6 +55,12 @@ pub(super) fn column(column: Column, rows: usize) -> Result<(String, ArrayRef), 
             length(dictionary.indices.len())?;
             unpacked(dictionary, nulls).map_err(wrong)?
         }
+        Values::SlicedUtf8(slices) => {
+            if slices.spans.len() != 2 * rows {
+                return Err(wrong(format!("has {} starts and lengths for {rows} rows", slices.spans.len())));
+            }
+            cut_out(&slices, nulls, input).map_err(wrong)?
+        }
     };
     Ok((name, array))
 }
@@ -65,7 +72,7 @@ pub(super) fn type_of(values: &Values) -> Type {
         Values::Int64(_) => Type::Int64,
         Values::Float64(_) => Type::Float64,
         Values::Timestamp(_) => Type::Timestamp,
-        Values::Utf8(_) | Values::DictUtf8(_) => Type::Utf8,
+        Values::Utf8(_) | Values::DictUtf8(_) | Values::SlicedUtf8(_) => Type::Utf8,
         Values::Binary(_) => Type::Binary,
     }
 }
@@ -121,4 +128,40 @@ fn unpacked(dictionary: Dictionary, nulls: Option<NullBuffer>) -> Result<ArrayRe
     let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
     let text = StringArray::try_new(offsets, Buffer::from_vec(data), nulls);
     Ok(Arc::new(text.map_err(|error| error.to_string())?))
+}
+
+/// Slices of a column as plain text. A null's slice has no bytes.
+fn cut_out(slices: &Slices, nulls: Option<NullBuffer>, input: &RecordBatch) -> Result<ArrayRef, String> {
+    let Slices { of, spans, extra } = slices;
+    let source = match input.column_by_name(of) {
+        Some(column) => write::data_of(column).ok_or_else(|| format!("is cut out of `{of}`, which is no text"))?,
+        // As for the plugin: a column that no event has is null in every row.
+        None => &[],
+    };
+    let pairs = || spans.as_chunks::<2>().0.iter().map(|[start, length]| (*start as usize, *length as usize));
+    let bytes: usize = pairs().map(|(_, length)| length).fold(0, usize::saturating_add);
+    if bytes > UNPACKED_BYTES_MAX {
+        return Err(format!("its {} values have {bytes} bytes; {UNPACKED_BYTES_MAX} are allowed", spans.len() / 2));
+    }
+    let slice = |(start, length): (usize, usize)| match start.checked_sub(source.len()) {
+        None => source.get(start..start + length),
+        Some(start) => extra.get(start..start + length),
+    };
+    let mut data = Vec::with_capacity(bytes);
+    let mut offsets: Vec<i32> = Vec::with_capacity(spans.len() / 2 + 1);
+    offsets.push(0);
+    for (row, span) in pairs().enumerate() {
+        let value = slice(span).ok_or_else(|| format!("row {row} is cut out from beyond the end of `{of}`"))?;
+        data.extend_from_slice(value);
+        offsets.push(data.len() as i32);
+    }
+    let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+    let data = Buffer::from_vec(data);
+    let text = StringArray::try_new(offsets.clone(), data.clone(), nulls.clone());
+    Ok(Arc::new(text.unwrap_or_else(|_| repaired(BinaryArray::new(offsets, data, nulls)))))
+}
+
+/// With U+FFFD for what is not UTF-8, value by value.
+fn repaired(bytes: BinaryArray) -> StringArray {
+    bytes.iter().map(|value| value.map(String::from_utf8_lossy)).collect()
 }

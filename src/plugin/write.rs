@@ -64,14 +64,33 @@ impl<'a> Ready<'a> {
     }
 }
 
+/// The bytes of a column of text or bytes as the plugin sees them.
+pub(super) fn data_of(column: &ArrayRef) -> Option<&[u8]> {
+    match column.data_type() {
+        DataType::Utf8 => {
+            let text = column.as_string::<i32>();
+            Some(own_data(text.offsets(), text.value_data()))
+        }
+        DataType::Binary => {
+            let bytes = column.as_binary::<i32>();
+            Some(own_data(bytes.offsets(), bytes.value_data()))
+        }
+        _ => None,
+    }
+}
+
 /// Offsets that start with 0 and the bytes they mean; of a slice of a larger column only its own bytes cross.
 fn rebased<'a>(offsets: &'a OffsetBuffer<i32>, data: &'a [u8]) -> (Cow<'a, [u32]>, &'a [u8]) {
     let raw: &[u32] = offsets.inner().inner().typed_data::<u32>();
-    let first = raw.first().copied().unwrap_or(0);
-    let last = raw.last().copied().unwrap_or(0);
-    let own = data.get(first as usize..last as usize).unwrap_or_default();
-    if first == 0 {
-        return (Cow::Borrowed(raw), own);
+    let own = own_data(offsets, data);
+    match raw.first() {
+        Some(first) if *first > 0 => (Cow::Owned(raw.iter().map(|offset| offset - first).collect()), own),
+        _ => (Cow::Borrowed(raw), own),
     }
-    (Cow::Owned(raw.iter().map(|offset| offset - first).collect()), own)
+}
+
+/// The bytes between the first offset and the last.
+fn own_data<'a>(offsets: &OffsetBuffer<i32>, data: &'a [u8]) -> &'a [u8] {
+    let at = |offset: Option<&i32>| offset.and_then(|offset| usize::try_from(*offset).ok()).unwrap_or(0);
+    data.get(at(offsets.first())..at(offsets.last())).unwrap_or_default()
 }

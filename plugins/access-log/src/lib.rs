@@ -15,7 +15,7 @@ mod quoted;
 
 use serde::Deserialize;
 use tidemill_plugin::{
-    Batch, Context, Contract, DataType, Floats, Ints, Parsed, Parser, Plugin, Texts, Timestamps, Words,
+    Batch, BytesColumn, Context, Contract, DataType, Floats, Ints, Parsed, Parser, Plugin, Slices, Timestamps, Words,
 };
 
 use date::DateCache;
@@ -78,7 +78,7 @@ impl Plugin for AccessLog {
 impl Parser for AccessLog {
     fn parse(&mut self, input: &Batch, _: &Context, output: &mut Parsed) -> Result<(), String> {
         let bodies = input.bytes("body")?;
-        let mut columns = Columns::with_rows(input.rows(), bodies.total_bytes());
+        let mut columns = Columns::with_rows(input.rows(), &bodies, self.settings);
         for (row, body) in bodies.iter().enumerate() {
             let parsed = match body {
                 Some(body) => Line::parse(body, self.settings.format, &mut self.dates),
@@ -94,38 +94,39 @@ impl Parser for AccessLog {
     }
 }
 
-struct Columns {
+struct Columns<'a> {
     timestamp: Timestamps,
-    client: Texts,
+    client: Slices<'a>,
     user: Words,
     method: Words,
-    path: Texts,
+    path: Slices<'a>,
     protocol: Words,
-    request: Texts,
+    request: Slices<'a>,
     status: Ints,
     bytes: Ints,
-    referer: Texts,
-    user_agent: Texts,
-    request_time: Floats,
+    referer: Slices<'a>,
+    user_agent: Slices<'a>,
+    /// Only if the settings ask for it.
+    request_time: Option<Floats>,
     /// Where escapes are resolved; kept for its room.
     scratch: Vec<u8>,
 }
 
-impl Columns {
-    fn with_rows(rows: usize, bytes: usize) -> Columns {
+impl<'a> Columns<'a> {
+    fn with_rows(rows: usize, bodies: &BytesColumn<'a>, settings: Settings) -> Columns<'a> {
         Columns {
             timestamp: Timestamps::with_rows(rows),
-            client: Texts::with_rows(rows, rows * 16),
+            client: Slices::with_rows(rows, bodies),
             user: Words::with_rows(rows),
             method: Words::with_rows(rows),
-            path: Texts::with_rows(rows, bytes / 3),
+            path: Slices::with_rows(rows, bodies),
             protocol: Words::with_rows(rows),
-            request: Texts::with_rows(rows, 0),
+            request: Slices::with_rows(rows, bodies),
             status: Ints::with_rows(rows),
             bytes: Ints::with_rows(rows),
-            referer: Texts::with_rows(rows, bytes / 4),
-            user_agent: Texts::with_rows(rows, bytes / 2),
-            request_time: Floats::with_rows(rows),
+            referer: Slices::with_rows(rows, bodies),
+            user_agent: Slices::with_rows(rows, bodies),
+            request_time: settings.request_time.then(|| Floats::with_rows(rows)),
             scratch: Vec::new(),
         }
     }
@@ -154,7 +155,9 @@ impl Columns {
         self.bytes.push_option(line.bytes);
         push_quoted(&mut self.referer, line.referer, scratch);
         push_quoted(&mut self.user_agent, line.user_agent, scratch);
-        self.request_time.push_option(line.request_time());
+        if let Some(request_time) = &mut self.request_time {
+            request_time.push_option(line.request_time());
+        }
     }
 
     fn finish(self, settings: Settings, output: &mut Parsed) {
@@ -171,15 +174,15 @@ impl Columns {
             output.column("referer", self.referer);
             output.column("user_agent", self.user_agent);
         }
-        if settings.request_time {
-            output.column("request_time", self.request_time);
+        if let Some(request_time) = self.request_time {
+            output.column("request_time", request_time);
         }
     }
 }
 
 /// `-` stands for nothing.
 #[inline]
-fn push_quoted(column: &mut Texts, field: Option<Quoted<'_>>, scratch: &mut Vec<u8>) {
+fn push_quoted(column: &mut Slices<'_>, field: Option<Quoted<'_>>, scratch: &mut Vec<u8>) {
     match field {
         Some(field) if !field.is_dash() => column.push(field.resolve(scratch)),
         _ => column.push_null(),

@@ -44,7 +44,7 @@ impl Batch {
     /// A column of text or bytes, as bytes.
     pub fn bytes(&self, name: &str) -> Result<BytesColumn<'_>, String> {
         match self.column(name) {
-            None => Ok(BytesColumn { rows: self.rows, validity: None, kind: BytesKind::Absent }),
+            None => Ok(BytesColumn { name: "", rows: self.rows, validity: None, kind: BytesKind::Absent }),
             Some(column) => column.bytes().ok_or_else(|| column.mismatch("text or bytes")),
         }
     }
@@ -107,7 +107,7 @@ impl<'a> Column<'a> {
             wire::Values::Int64(_) => "int64",
             wire::Values::Float64(_) => "float64",
             wire::Values::Timestamp(_) => "timestamp",
-            wire::Values::Utf8(_) | wire::Values::DictUtf8(_) => "utf8",
+            wire::Values::Utf8(_) | wire::Values::DictUtf8(_) | wire::Values::SlicedUtf8(_) => "utf8",
             wire::Values::Binary(_) => "binary",
         }
     }
@@ -119,7 +119,7 @@ impl<'a> Column<'a> {
             wire::Values::DictUtf8(dictionary) => BytesKind::Dictionary(dictionary),
             _ => return None,
         };
-        Some(BytesColumn { rows: self.rows, validity: self.validity(), kind })
+        Some(BytesColumn { name: self.name(), rows: self.rows, validity: self.validity(), kind })
     }
 
     /// 64-bit integers, or `None` if it is another type.
@@ -171,6 +171,8 @@ impl<'a> Column<'a> {
             wire::Values::Utf8(_) | wire::Values::Binary(_) | wire::Values::DictUtf8(_) => {
                 self.bytes()?.get(row).map(Cow::Borrowed)
             }
+            // Only in answers, where nobody reads it before it was cut out.
+            wire::Values::SlicedUtf8(_) => None,
         }
     }
 
@@ -258,6 +260,7 @@ impl FloatColumn<'_> {
 /// Text or bytes of one column.
 #[derive(Clone, Copy, Debug)]
 pub struct BytesColumn<'a> {
+    name: &'a str,
     rows: usize,
     validity: Option<&'a [u8]>,
     kind: BytesKind<'a>,
@@ -271,6 +274,11 @@ enum BytesKind<'a> {
 }
 
 impl<'a> BytesColumn<'a> {
+    /// What the column is called; nothing where it is absent.
+    pub(crate) fn name(&self) -> &'a str {
+        self.name
+    }
+
     /// A row's value, `None` where it is null.
     #[inline]
     pub fn get(&self, row: usize) -> Option<&'a [u8]> {

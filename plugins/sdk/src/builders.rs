@@ -22,19 +22,23 @@ pub trait Build {
 
 /// Which rows hold a value: nothing at all until the first null.
 #[derive(Clone, Debug, Default)]
-struct Validity(Option<Vec<u8>>);
+pub(crate) struct Validity(Option<Vec<u8>>);
 
 impl Validity {
     #[inline]
-    fn push_valid(&mut self) {
+    pub(crate) fn push_valid(&mut self) {
         if let Some(rows) = &mut self.0 {
             rows.push(1);
         }
     }
 
     #[inline]
-    fn push_null(&mut self, rows_before: usize) {
+    pub(crate) fn push_null(&mut self, rows_before: usize) {
         self.0.get_or_insert_with(|| vec![1; rows_before]).push(0);
+    }
+
+    pub(crate) fn into_bytes(self) -> Option<Vec<u8>> {
+        self.0
     }
 }
 

@@ -15,7 +15,7 @@ use crate::builders::{Binaries, Booleans, Build, Floats, Ints, Texts, Timestamps
 use crate::{
     Autoscaler, Batch, Context, Contract, DataType, Enriched, Enricher, Filter, Freshness, Kept, Parsed, Parser,
 };
-use crate::{Plugin, Request, Signal, Workload, tables, time, wire};
+use crate::{Plugin, Request, Signal, Workload, cut_out, tables, time, wire};
 
 /// Runs every case of a parser.
 pub fn parser<P: Parser>(directory: &str) {
@@ -29,7 +29,7 @@ pub fn parser<P: Parser>(directory: &str) {
         let origin = answer
             .origin
             .unwrap_or_else(|| (0..input.rows() as u32).filter(|row| !errors.contains_key(&(*row as usize))).collect());
-        let shown = shown_rows(answer.columns, answer.rows as usize);
+        let shown = shown_rows(answer.columns, &input, answer.rows as usize)?;
         case.check_rows(&errors, |row| {
             let came_from_here = origin.iter().zip(&shown).filter(|(origin, _)| **origin as usize == row);
             came_from_here.map(|(_, shown)| shown.clone()).collect()
@@ -45,7 +45,7 @@ pub fn enricher<P: Enricher>(directory: &str) {
         plugin.enrich(&input, &case.context()?, &mut output)?;
         let (columns, errors, _) = output.into_wire()?;
         check_columns(&columns, input.rows(), &contract)?;
-        let shown = shown_rows(columns, input.rows());
+        let shown = shown_rows(columns, &input, input.rows())?;
         case.check_rows(&by_row(&errors), |row| vec![shown[row].clone()])
     });
 }
@@ -314,17 +314,18 @@ fn data_type(values: &wire::Values) -> DataType {
         wire::Values::Int64(_) => DataType::Int64,
         wire::Values::Float64(_) => DataType::Float64,
         wire::Values::Timestamp(_) => DataType::Timestamp,
-        wire::Values::Utf8(_) | wire::Values::DictUtf8(_) => DataType::Utf8,
+        wire::Values::Utf8(_) | wire::Values::DictUtf8(_) | wire::Values::SlicedUtf8(_) => DataType::Utf8,
         wire::Values::Binary(_) => DataType::Binary,
     }
 }
 
 /// The rows as they stand in a case: what is not null, by name.
-fn shown_rows(columns: Vec<wire::Column>, rows: usize) -> Vec<Table> {
+fn shown_rows(columns: Vec<wire::Column>, input: &Batch, rows: usize) -> Result<Vec<Table>, String> {
+    let columns = columns.into_iter().map(|column| cut_out(column, input)).collect::<Result<_, _>>()?;
     let batch = Batch::new(rows, columns);
     let shown =
         |row| batch.columns().filter_map(|column| Some((column.name().to_owned(), shown(column, row)?))).collect();
-    (0..rows).map(shown).collect()
+    Ok((0..rows).map(shown).collect())
 }
 
 fn shown(column: crate::Column<'_>, row: usize) -> Option<Value> {

@@ -26,6 +26,7 @@ pub mod export;
 pub mod log;
 mod open;
 mod output;
+mod slices;
 pub mod tables;
 pub mod time;
 
@@ -35,6 +36,7 @@ pub use builders::{Binaries, Booleans, Build, Floats, Ints, Texts, Timestamps, W
 pub use contract::Contract;
 pub use open::{OpenColumns, Value};
 pub use output::{Enriched, Kept, Parsed};
+pub use slices::{Slices, cut_out};
 
 pub use tidemill_world_shared::types as wire;
 pub use wire::DataType;

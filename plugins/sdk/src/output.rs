@@ -184,6 +184,7 @@ fn wire_rows(values: &wire::Values) -> usize {
         wire::Values::Float64(values) => values.len(),
         wire::Values::Utf8(values) | wire::Values::Binary(values) => values.offsets.len().saturating_sub(1),
         wire::Values::DictUtf8(dictionary) => dictionary.indices.len(),
+        wire::Values::SlicedUtf8(slices) => slices.spans.len() / 2,
     }
 }
 

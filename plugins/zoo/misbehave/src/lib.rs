@@ -48,6 +48,12 @@ mod component {
         Utf8Cut,
         /// A dictionary index without a value.
         Index,
+        /// Slices from behind the end of their column.
+        SliceBeyond,
+        /// Slices of a column that there is not.
+        SliceOf,
+        /// A start without a length.
+        SliceCount,
         /// A column that is not in `writes`.
         Undeclared,
         /// A column of another type than declared.
@@ -168,6 +174,8 @@ mod component {
     fn tell(lie: Lie, mut answer: parsing::Parsed) -> Result<parsing::Parsed, String> {
         let rows = answer.rows;
         let text = |offsets: Vec<u32>, data: &[u8]| wire::Values::Utf8(wire::VarBytes { offsets, data: data.to_vec() });
+        let slices =
+            |of: &str, spans| wire::Values::SlicedUtf8(wire::Slices { of: of.to_owned(), spans, extra: Vec::new() });
         let each = |from: u32, step: u32| (0..=rows).map(|row| from + row * step).collect::<Vec<u32>>();
         let enough = vec![b'x'; 4 * (rows as usize + 1)];
         let line = &mut answer.columns[0];
@@ -186,6 +194,9 @@ mod component {
                 let values = wire::VarBytes { offsets: vec![0, 1], data: b"x".to_vec() };
                 line.values = wire::Values::DictUtf8(wire::Dictionary { indices: vec![7; rows as usize], values });
             }
+            Lie::SliceBeyond => line.values = slices("body", vec![1 << 20, 1].repeat(rows as usize)),
+            Lie::SliceOf => line.values = slices("nowhere", vec![0, 1].repeat(rows as usize)),
+            Lie::SliceCount => line.values = slices("body", vec![0; 2 * rows as usize - 1]),
             Lie::Undeclared => answer.columns.push(column("surprise", wire::Values::Int64(vec![1; rows as usize]))),
             Lie::Type => line.values = wire::Values::Int64(vec![1; rows as usize]),
             Lie::Twice => {
