@@ -35,7 +35,7 @@ use datafusion::sql::sqlparser::ast::ObjectName;
 use futures::{FutureExt, StreamExt, stream};
 use std::collections::BTreeSet;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -59,13 +59,26 @@ struct Inner {
     runtime: Option<Runtime>,
     /// keeps time while all threads of the other are busy
     watch: Option<Runtime>,
-    base: SessionState,
+    /// made when the first query comes: until then the pages of the planner need no memory
+    base: OnceLock<SessionState>,
     view: Arc<dyn Fn() -> Arc<View> + Send + Sync>,
     system: Arc<[Arc<dyn SystemTable>]>,
     limits: Limits,
     clock: Clock,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
+}
+
+impl Inner {
+    fn base(&self) -> Result<&SessionState, QueryError> {
+        match self.base.get() {
+            Some(base) => Ok(base),
+            None => {
+                let base = session(&self.limits).map_err(|error| fault::told(&error, &Mentions::default()))?;
+                Ok(self.base.get_or_init(|| base))
+            }
+        }
+    }
 }
 
 impl Drop for Inner {
@@ -124,14 +137,13 @@ impl Engine {
             .enable_time()
             .build()
             .map_err(|error| Error::io("starting the thread that times queries", error))?;
-        let base = session(&limits).map_err(|error| Error::internal(format!("setting up queries: {error}")))?;
         let places = Arc::new(Semaphore::new(limits.concurrent_max.max(1)));
         let waiting = AtomicUsize::new(0);
         let system = system.into();
         Ok(Engine(Arc::new(Inner {
             runtime: Some(runtime),
             watch: Some(watch),
-            base,
+            base: OnceLock::new(),
             view,
             system,
             limits,
@@ -373,7 +385,7 @@ fn outcome(inner: &Inner, sql: &str) -> Result<Outcome, QueryError> {
         Question::Columns(name) => columns(&name, shelf.as_ref()).map(Outcome::Rows),
         Question::Rows(statement) => {
             let now = DateTime::<Utc>::from_timestamp_nanos(inner.clock.now());
-            let (plan, state, mentions) = planned(*statement, inner.base.clone(), shelf.clone(), now)?;
+            let (plan, state, mentions) = planned(*statement, inner.base()?.clone(), shelf.clone(), now)?;
             Ok(Outcome::Run(Box::new(Planned { plan, state, mentions, shelf })))
         }
     }
