@@ -6,7 +6,7 @@
 //! given as traits by `app`, so that nothing here knows SQL, wasm or disks.
 //!
 //! **Always:** a change is a row in `tidemill.decisions` before anything is started or stopped, and its outcome is a row after it.
-//! **Never:** a missing, failed or stale signal scales down, and no decision is outside of `[min, max]`.
+//! **Never:** a missing, failed or stale signal scales down, a missing or failed one scales up, and no decision is outside of `[min, max]`.
 
 pub mod scaler;
 pub mod decision;

@@ -6,7 +6,7 @@
 //! decision can be told in words.
 //!
 //! **Always:** the decision is within `[min, max]`, also when it holds a number that was outside.
-//! **Never:** a signal that is not fresh, or a plugin that failed, takes a replica away.
+//! **Never:** a signal that is not fresh, or a plugin that failed, takes a replica away; a missing or failed one adds none either.
 
 use crate::error::{Error, Result};
 use crate::plugin::{Freshness, Proposal};
@@ -113,7 +113,7 @@ impl Policy {
             Ok(proposal) => {
                 steps.replicas = proposal.replicas;
                 sentences.push(sentence(&proposal.reason));
-                self.evidence(&mut steps, &case);
+                sentences.extend(self.evidence(&mut steps, &case));
                 self.pace(&mut steps, &case);
             }
             Err(error) => {
@@ -130,17 +130,31 @@ impl Policy {
         Decision { replicas: steps.replicas, desired, clamps: steps.clamps, reason: sentences.join(" ") }
     }
 
-    /// Down only when every signal is fresh, up only when one is.
-    fn evidence(&self, steps: &mut Steps, case: &Case) {
+    /// Down only when every signal is fresh; up also on what a stale one last said, which is then told in a sentence.
+    fn evidence(&self, steps: &mut Steps, case: &Case) -> Option<String> {
         let doubts: Vec<&Belief> = case.beliefs.iter().filter(|belief| belief.freshness != Freshness::Fresh).collect();
-        if doubts.is_empty() {
-            return;
+        let stale = doubts.iter().filter(|doubt| doubt.freshness == Freshness::Stale);
+        let stale: Vec<String> = stale.map(|doubt| format!("`{}`", doubt.name)).collect();
+        if doubts.is_empty() || steps.replicas == case.current {
+            return None;
         }
         if steps.replicas < case.current {
             steps.to("evidence", case.current, format!("not scaled down: {}", tell(&doubts)));
-        } else if steps.replicas > case.current && doubts.len() == case.beliefs.len() {
-            steps.to("evidence", case.current, format!("not scaled up without one fresh signal: {}", tell(&doubts)));
+            return None;
         }
+        if stale.is_empty() && doubts.len() == case.beliefs.len() {
+            steps.to("evidence", case.current, format!("not scaled up without any value: {}", tell(&doubts)));
+            return None;
+        }
+        let (signals, are, values, their) = match stale.as_slice() {
+            [] => return None,
+            [_] => ("signal", "is", "value", "its"),
+            _ => ("signals", "are", "values", "their"),
+        };
+        let names = stale.join(", ");
+        Some(format!(
+            "Scaled up although {signals} {names} {are} stale: {their} last {values} may add replicas, never take any."
+        ))
     }
 
     /// So many in one tick, and down only after the cooldown.
@@ -286,9 +300,14 @@ mod tests {
         for doubtful in [Stale, Missing, Failed] {
             check(POLICY, 3, Some(1), &[Fresh, doubtful], 3, &["evidence"]);
             check(POLICY, 3, Some(4), &[Fresh, doubtful], 4, &[]);
-            check(POLICY, 3, Some(4), &[doubtful], 3, &["evidence"]);
+            check(POLICY, 3, Some(4), &[Stale, doubtful], 4, &[]);
+            check(POLICY, 3, Some(1), &[Stale, doubtful], 3, &["evidence"]);
             check(POLICY, 3, Some(0), &[doubtful], 3, &["evidence"]);
         }
+        check(POLICY, 3, Some(4), &[Stale], 4, &[]);
+        check(POLICY, 3, Some(9), &[Stale], 5, &["max"]);
+        check(POLICY, 3, Some(4), &[Missing], 3, &["evidence"]);
+        check(POLICY, 3, Some(4), &[Failed, Missing], 3, &["evidence"]);
         check(POLICY, 3, None, &[Fresh], 3, &["plugin_failed"]);
         check(POLICY, 9, None, &[Fresh], 5, &["plugin_failed", "max"]);
         check(POLICY, 0, None, &[Stale], 1, &["plugin_failed", "min"]);
@@ -313,6 +332,29 @@ mod tests {
         let silent = Proposal { reason: " ".to_owned(), replicas: 2, state: Vec::new() };
         let case = Case { proposal: Ok(&silent), ..case };
         assert_eq!(POLICY.decide(case).reason, "The plugin asks for 2 replicas and gave no reason.");
+    }
+
+    #[test]
+    fn more_replicas_on_a_stale_value_are_explained() {
+        let proposal = Proposal { replicas: 4, reason: "rps is 450".to_owned(), state: Vec::new() };
+        let told = |signals: &[Freshness], current| {
+            let beliefs = beliefs(signals);
+            POLICY.decide(Case { current, proposal: Ok(&proposal), beliefs: &beliefs, unchanged: None }).reason
+        };
+        assert_eq!(
+            told(&[Fresh, Stale], 3),
+            "rps is 450. Scaled up although signal `s1` is stale: its last value may add replicas, never take any."
+        );
+        assert_eq!(
+            told(&[Stale, Missing, Stale], 3),
+            "rps is 450. Scaled up although signals `s0`, `s2` are stale: their last values may add replicas, never take any."
+        );
+        assert_eq!(told(&[Stale], 4), "rps is 450.");
+        assert_eq!(
+            told(&[Missing], 3),
+            "rps is 450. Not scaled up without any value: signal `s0` is missing (file is behind)."
+        );
+        assert_eq!(told(&[Stale], 5), "rps is 450. Not scaled down: signal `s0` is stale (file is behind).");
     }
 
     #[test]
@@ -379,6 +421,9 @@ mod tests {
                 let doubtful = failed || signals.iter().any(|&freshness| freshness != Fresh);
                 let held = policy.within(current);
                 assert!(!doubtful || decided >= held, "trace {trace}: {current} to {decided} on {signals:?}");
+                let blind =
+                    !signals.is_empty() && signals.iter().all(|&freshness| matches!(freshness, Missing | Failed));
+                assert!(!blind || decided == held, "trace {trace}: {current} to {decided} on {signals:?}");
                 downs += u32::from(decided < held);
                 current = decided;
             }

@@ -220,6 +220,22 @@ async fn doubtful_evidence_never_scales_down() {
 }
 
 #[tokio::test]
+async fn a_stale_value_may_add_replicas_and_the_row_says_so() {
+    let (world, clock) = (world(3), Clock::held(0));
+    let mut scaler = scaler(&world, &clock, "", Some(Memory { decided: 2, state: Vec::new() }));
+    scaler.tick().await.unwrap();
+    world.lock().stale = Some("the target `h:9100` does not answer".to_owned());
+    let decision = scaler.tick().await.unwrap();
+    let reason =
+        "load wants 3. Scaled up although signal `rps` is stale: its last value may add replicas, never take any.";
+    assert_eq!((decision.replicas, decision.reason.as_str()), (3, reason));
+    assert_eq!(text(world.lock().rows.last().unwrap(), "reason").unwrap(), reason);
+    world.lock().value = None;
+    world.lock().proposes = Some(5);
+    assert_eq!(scaler.tick().await.unwrap().replicas, 3, "a missing value holds");
+}
+
+#[tokio::test]
 async fn what_is_not_recorded_is_not_done() {
     let (world, clock) = (world(3), Clock::held(0));
     let mut scaler = scaler(&world, &clock, "", None);

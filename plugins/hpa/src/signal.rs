@@ -4,6 +4,8 @@ use tidemill_plugin::{Freshness, Signal};
 
 pub enum Reading {
     Value(f64),
+    /// What was last known, and words that follow the signal's name.
+    Stale(f64, String),
     /// Words that follow the signal's name.
     Blind(String),
 }
@@ -12,19 +14,24 @@ impl Reading {
     /// The first row's `value`, or its only number.
     pub fn of(signal: &Signal) -> Reading {
         let because = |state: &str| match signal.message.as_str() {
-            "" => Reading::Blind(state.to_owned()),
-            message => Reading::Blind(format!("{state} ({message})")),
+            "" => state.to_owned(),
+            message => format!("{state} ({message})"),
         };
-        match signal.freshness {
-            Freshness::Stale => because("is stale"),
-            Freshness::Missing => because("is missing"),
-            Freshness::Failed => because("failed"),
-            Freshness::Fresh => match first_number(signal) {
-                Ok(value) if value.is_finite() && value >= 0.0 => Reading::Value(value),
-                Ok(value) => Reading::Blind(format!("is {value}, which is no amount")),
-                Err(why) => Reading::Blind(why),
-            },
+        match (signal.freshness, amount(signal)) {
+            (Freshness::Missing, _) => Reading::Blind(because("is missing")),
+            (Freshness::Failed, _) => Reading::Blind(because("failed")),
+            (Freshness::Fresh, Ok(value)) => Reading::Value(value),
+            (Freshness::Stale, Ok(value)) => Reading::Stale(value, because("is stale")),
+            (Freshness::Fresh, Err(why)) => Reading::Blind(why),
+            (Freshness::Stale, Err(why)) => Reading::Blind(format!("{} and {why}", because("is stale"))),
         }
+    }
+}
+
+fn amount(signal: &Signal) -> Result<f64, String> {
+    match first_number(signal)? {
+        value if value.is_finite() && value >= 0.0 => Ok(value),
+        value => Err(format!("is {value}, which is no amount")),
     }
 }
 

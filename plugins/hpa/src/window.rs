@@ -1,6 +1,6 @@
 //! the proposals of the last while: fewer replicas only when none of them asked for more
 //!
-//!     state = (time i64, replicas u32) × n, little-endian, oldest first, replicas strictly falling
+//!     state = (time i64, replicas u32) × n, little-endian, oldest first, replicas strictly falling; then what `known` keeps
 //!
 //! A proposal that a later one matches or exceeds can never be the highest again, so it is forgotten: the state
 //! holds at most one entry for each number of replicas.
@@ -18,17 +18,17 @@ pub struct Window {
     proposed: Vec<Proposed>,
 }
 
-const ENTRY_BYTES: usize = 12;
+pub const ENTRY_BYTES: usize = 12;
 
 impl Window {
     /// What the state remembers within the window. At the very first tick the replicas of now count as proposed, so
     /// that a new scaler does not begin by taking away.
     pub fn read(state: &[u8], length: i64, now: i64, replicas: u32) -> Window {
         let mut window = Window { length, now, proposed: Vec::new() };
-        if length > 0 && state.is_empty() {
+        let (entries, _) = state.as_chunks::<ENTRY_BYTES>();
+        if length > 0 && entries.is_empty() {
             window.remember(Proposed { at: now, replicas });
         }
-        let (entries, _) = state.as_chunks::<ENTRY_BYTES>();
         for [a, b, c, d, e, f, g, h, i, j, k, l] in entries {
             let entry = Proposed {
                 at: i64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h]),
