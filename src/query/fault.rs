@@ -185,9 +185,7 @@ fn plan(text: &str, mentions: &Mentions) -> QueryError {
         };
     }
     if text.starts_with("Projections require unique expression names") {
-        let name = between(text, "expression \"", "\"").unwrap_or_default();
-        return QueryError::invalid(format!("two columns of the answer would be named `{name}`"))
-            .hint("give one another name with AS");
+        return same_name(text, mentions).hint("give one another name with AS");
     }
     if let Some(column) = between(
         text,
@@ -200,6 +198,22 @@ fn plan(text: &str, mentions: &Mentions) -> QueryError {
         .hint(format!("add it to GROUP BY, or write max({column})"));
     }
     failure
+}
+
+/// `… the expression "Int64(1) AS a" at position 0 and "count(*) AS a" at position 1 have the same name`: columns are numbered from
+/// 1 as in `ORDER BY 1`, and only a name that was given is one that the asker knows.
+fn same_name(text: &str, mentions: &Mentions) -> QueryError {
+    let positions = text.split("\" at position ").skip(1);
+    let mut positions = positions.filter_map(|rest| rest.split(' ').next()?.parse::<usize>().ok());
+    let (first, second) = (positions.next().map_or(1, |at| at + 1), positions.next().map_or(2, |at| at + 1));
+    let columns = format!("columns {first} and {second} of the answer");
+    let expression = between(text, "the expression \"", "\" at position").unwrap_or_default();
+    match expression.rsplit_once(" AS ") {
+        Some((_, name)) => {
+            QueryError::invalid(format!("{columns} would both be named `{name}`")).at(mentions.place(name))
+        }
+        None => QueryError::invalid(format!("{columns} would have the same name")),
+    }
 }
 
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
