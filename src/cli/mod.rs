@@ -13,6 +13,7 @@ mod tail;
 
 use crate::error::Result;
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 const AFTER: &str = "\
@@ -59,7 +60,7 @@ enum Command {
 
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::parse_from(std::env::args_os().map(shielded));
     let done = match arguments.command {
         Command::Demo(demo) => demo.run(&arguments.log_level, arguments.log_json),
         Command::Run(run) => run.run(&arguments.log_level, arguments.log_json),
@@ -78,6 +79,18 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// SQL may start with a comment, `-- newest first`, which no option looks like: a space before it says so.
+fn shielded(argument: OsString) -> OsString {
+    match argument.as_encoded_bytes() {
+        [b'-', b'-', next, ..] if next.is_ascii_whitespace() => {
+            let mut text = OsString::from(" ");
+            text.push(argument);
+            text
+        }
+        _ => argument,
+    }
+}
+
 /// A runtime for commands that wait for the network; two threads are plenty beside the pipeline's own.
 fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
@@ -86,4 +99,24 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .map_err(|error| crate::error::Error::io("cannot start threads", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comment_is_no_option_and_a_misspelled_option_is_no_question() {
+        let parse = |arguments: &[&str]| {
+            let words = ["tidemill", "query"].iter().chain(arguments).map(|word| shielded(OsString::from(word)));
+            Arguments::try_parse_from(words).map(|_| ()).map_err(|error| error.to_string())
+        };
+        for good in
+            [&["-- newest\nSELECT 1"][..], &["--format", "csv", "--\nSELECT 1"], &["-"], &["--", "--x\nSELECT 1"]]
+        {
+            assert_eq!(parse(good), Ok(()), "{good:?}");
+        }
+        let error = parse(&["--formt", "csv", "SELECT 1"]).unwrap_err();
+        assert!(error.contains("'--format'"), "{error}");
+    }
 }
