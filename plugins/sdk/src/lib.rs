@@ -111,8 +111,27 @@ pub struct NoSettings {}
 /// Sets a plugin up from its settings as JSON text, as the host does.
 pub fn configure<P: Plugin>(settings: &str) -> Result<(P, Contract), String> {
     let settings = if settings.trim().is_empty() { "{}" } else { settings };
-    let settings = serde_json::from_str(settings).map_err(|error| without_position(&error.to_string()))?;
-    P::configure(settings)
+    match serde_json::from_str(settings) {
+        Ok(settings) => P::configure(settings),
+        Err(error) => Err(named::<P::Settings>(settings, without_position(&error.to_string()))),
+    }
+}
+
+/// The message with the key it is about, which serde does not tell: without that key there is another mistake, or none.
+fn named<T: serde::de::DeserializeOwned>(settings: &str, message: String) -> String {
+    type Table = serde_json::Map<String, serde_json::Value>;
+    let mistake = |table: Table| serde_json::from_value::<T>(table.into()).err().map(|error| error.to_string());
+    let Ok(table) = serde_json::from_str::<Table>(settings) else { return message };
+    let whole = mistake(table.clone());
+    let at_fault = table.keys().find(|key| {
+        let mut others = table.clone();
+        others.remove(*key);
+        mistake(others) != whole
+    });
+    match at_fault {
+        Some(key) if !message.contains(&format!("`{key}`")) => format!("`{key}`: {message}"),
+        Some(_) | None => message,
+    }
 }
 
 /// The settings were TOML when their author saw them, so a position in the JSON text would mislead.
