@@ -80,6 +80,22 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// What is wrong with one key of a table in a pipeline file.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// the key, from the table on: `timeout`, `targets.2` for the third of a list, empty for the table itself
+    pub key: String,
+    /// what, and what to write
+    pub error: Error,
+}
+
+impl Fault {
+    /// What somebody wrote for this key is wrong.
+    pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Fault { key: key.into(), error: Error::invalid(message) }
+    }
+}
+
 impl From<arrow::error::ArrowError> for Error {
     fn from(error: arrow::error::ArrowError) -> Self {
         Error::internal(format!("columns do not fit together: {error}"))

@@ -1,6 +1,11 @@
 //! quantities as people write them: `10s`, `64MiB`, `200m`
+//!
+//! A key that cannot take every quantity says so where it is declared, and what is outside is told with the key's line:
+//!
+//!     #[serde(deserialize_with = "within::<100, HOUR, _, _>")]
+//!     pub every: Span,
 
-use serde::de::{self, Deserialize, Deserializer};
+use serde::de::{self, Deserialize, Deserializer, Visitor};
 use std::fmt;
 use std::time::Duration;
 
@@ -19,12 +24,104 @@ pub struct Cores {
     pub millis: u32,
 }
 
+/// Milliseconds of an hour, for [`within`].
+pub const HOUR: u64 = 3_600_000;
+/// Milliseconds of a day, for [`within`].
+pub const DAY: u64 = 24 * HOUR;
+/// Bytes of a mebibyte, for [`within`].
+pub const MIB: u64 = 1 << 20;
+/// Bytes of a gibibyte, for [`within`].
+pub const GIB: u64 = 1 << 30;
+/// The longest span: with more, the clock's arithmetic would end.
+const SPAN_MAX: Duration = Duration::from_secs(3650 * 86_400);
+
+/// Something that can be too little or too much: spans in milliseconds, sizes in bytes, numbers as they are.
+pub trait Quantity {
+    /// How much it is; nothing where it was not given.
+    fn amount(&self) -> Option<u64>;
+    /// So much, as people write it.
+    fn written(amount: u64) -> String;
+}
+
+/// Reads a quantity that must be from `LEAST` to `MOST`, for `#[serde(deserialize_with = "…")]`.
+pub fn within<'de, const LEAST: u64, const MOST: u64, T, D>(reader: D) -> Result<T, D::Error>
+where
+    T: Quantity + Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    let quantity = T::deserialize(reader)?;
+    let told = |amount, wrong, bound, limit| {
+        let (amount, limit) = (T::written(amount), T::written(limit));
+        Err(de::Error::custom(format!("`{amount}` is too {wrong}; write at {bound} `{limit}`")))
+    };
+    match quantity.amount() {
+        Some(amount) if amount < LEAST => told(amount, "little", "least", LEAST),
+        Some(amount) if amount > MOST => told(amount, "much", "most", MOST),
+        Some(_) | None => Ok(quantity),
+    }
+}
+
+impl Quantity for Span {
+    fn amount(&self) -> Option<u64> {
+        Some(u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn written(amount: u64) -> String {
+        match amount {
+            0 => "0s".to_owned(),
+            _ => Span(Duration::from_millis(amount)).to_string().replace(' ', ""),
+        }
+    }
+}
+
+impl Quantity for ByteSize {
+    fn amount(&self) -> Option<u64> {
+        Some(self.0)
+    }
+
+    fn written(amount: u64) -> String {
+        let units = [(GIB, "GiB"), (MIB, "MiB"), (1 << 10, "KiB")];
+        match units.iter().find(|(unit, _)| amount > 0 && amount % unit == 0) {
+            Some((unit, name)) => format!("{}{name}", amount / unit),
+            None => format!("{amount}B"),
+        }
+    }
+}
+
+macro_rules! numbers {
+    ($($number:ty),*) => {$(
+        impl Quantity for $number {
+            fn amount(&self) -> Option<u64> {
+                u64::try_from(*self).ok()
+            }
+
+            fn written(amount: u64) -> String {
+                amount.to_string()
+            }
+        }
+    )*};
+}
+numbers!(u32, u64, usize);
+
+impl<T: Quantity> Quantity for Option<T> {
+    fn amount(&self) -> Option<u64> {
+        self.as_ref().and_then(T::amount)
+    }
+
+    fn written(amount: u64) -> String {
+        T::written(amount)
+    }
+}
+
 impl Span {
     /// Reads `10s`, `1m 30s`.
     pub fn parse(text: &str) -> Result<Self, String> {
-        humantime::parse_duration(text)
-            .map(Span)
-            .map_err(|_| format!("`{text}` is not a span of time; write it like `250ms`, `10s`, `5m` or `30d`"))
+        let span = humantime::parse_duration(text)
+            .map_err(|_| format!("`{text}` is not a span of time; write it like `250ms`, `10s`, `5m` or `30d`"))?;
+        if span > SPAN_MAX {
+            return Err(format!("`{text}` is longer than ten years; write less"));
+        }
+        Ok(Span(span))
     }
 }
 
@@ -90,27 +187,60 @@ impl fmt::Display for ByteSize {
     }
 }
 
-/// Text for a `Deserialize` of one of these: numbers are refused, because they carry no unit.
-fn text<'de, D: Deserializer<'de>, T>(reader: D, parse: fn(&str) -> Result<T, String>) -> Result<T, D::Error> {
-    let text = String::deserialize(reader)?;
-    parse(&text).map_err(de::Error::custom)
+/// Reads one of these from its text. A number is told what is missing: its unit, or its quotes.
+struct Text<T> {
+    parse: fn(&str) -> Result<T, String>,
+    what: &'static str,
+    /// what goes behind a number that stands alone
+    unit: &'static str,
+}
+
+impl<T> Text<T> {
+    fn unitless<E: de::Error>(&self, number: impl fmt::Display) -> Result<T, E> {
+        let (what, unit) = (self.what, self.unit);
+        Err(E::custom(format!("`{number}` is not {what}; write it in quotes with its unit, like `\"{number}{unit}\"`")))
+    }
+}
+
+impl<T> Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        (self.parse)(text).map_err(E::custom)
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
+        self.unitless(number)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
+        self.unitless(number)
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<T, E> {
+        self.unitless(number)
+    }
 }
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        text(reader, Span::parse)
+        reader.deserialize_str(Text { parse: Span::parse, what: "a span of time", unit: "s" })
     }
 }
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        text(reader, ByteSize::parse)
+        reader.deserialize_str(Text { parse: ByteSize::parse, what: "a size", unit: "MiB" })
     }
 }
 
 impl<'de> Deserialize<'de> for Cores {
     fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        text(reader, Cores::parse)
+        reader.deserialize_str(Text { parse: Cores::parse, what: "a share of a core", unit: "" })
     }
 }
 
@@ -134,5 +264,39 @@ mod tests {
         }
         assert_eq!(Span::parse("1m 30s"), Ok(Span(Duration::from_secs(90))));
         assert!(Span::parse("10").is_err());
+        assert!(Span::parse("11y").is_err());
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "only reading is tested")]
+    struct Table {
+        #[serde(default, deserialize_with = "within::<100, HOUR, _, _>")]
+        every: Option<Span>,
+        #[serde(default, deserialize_with = "within::<1024, MIB, _, _>")]
+        bytes: Option<ByteSize>,
+        #[serde(default, deserialize_with = "within::<1, 10, _, _>")]
+        files: Option<usize>,
+        cpu: Option<Cores>,
+    }
+
+    #[test]
+    fn what_a_key_cannot_take_is_told_with_what_to_write() {
+        for good in ["", "every = '100ms'\nbytes = '1MiB'\nfiles = 10", "every = '1h'\nbytes = '1KiB'\nfiles = 1"] {
+            toml::from_str::<Table>(good).unwrap();
+        }
+        for (wrong, says) in [
+            ("every = '0s'", "`0s` is too little; write at least `100ms`"),
+            ("every = '2days'", "`2days` is too much; write at most `1h`"),
+            ("every = 30", "`30` is not a span of time; write it in quotes with its unit, like `\"30s\"`"),
+            ("bytes = '0B'", "`0B` is too little; write at least `1KiB`"),
+            ("bytes = '3GiB'", "`3GiB` is too much; write at most `1MiB`"),
+            ("bytes = 64", "`64` is not a size; write it in quotes with its unit, like `\"64MiB\"`"),
+            ("files = 0", "`0` is too little; write at least `1`"),
+            ("files = 11", "`11` is too much; write at most `10`"),
+            ("cpu = 1.5", "`1.5` is not a share of a core; write it in quotes with its unit, like `\"1.5\"`"),
+        ] {
+            assert_eq!(toml::from_str::<Table>(wrong).unwrap_err().message(), says);
+        }
     }
 }

@@ -82,7 +82,11 @@ fn one_mistake_is_told_with_its_line_and_what_to_write() {
         ("FROM access", "FROM acess", 18, "did you mean `access`?"),
         ("SELECT count", "SELCT count", 18, "did you mean `SELECT`?"),
         ("workload = \"web\"", "workload = \"wep\"", 14, "there is no workload `wep`; did you mean `web`?"),
-        ("max = 3", "max = 0", 17, "max is 0"),
+        ("max = 3", "max = 0", 17, "`max`: `0` is too little; write at least `1`"),
+        ("max = 3", "max = 3\nmin = 4", 18, "min cannot be above max"),
+        ("settings = { target = 5 }", "settings = { target = 5,\ntolerance = 7 }", 17, "`tolerance` is 7"),
+        ("settings = { target = 5 }", "settings = { type = \"Sum\", target = 5 }", 16, "`type`: unknown variant `Sum`"),
+        ("include = [\"*.log\"]", "include = [\"a.log\",\n\".\"]", 4, "`.` is a directory; write `./*`"),
         ("max = 3", "max = 3\nevery = \"5 potatoes\"", 18, "potatoes"),
         ("max = 3", "max = 3\nup_max = -1", 18, "-1"),
         ("type = \"none\"", "type = \"nothing\"", 21, "unknown type `nothing`"),
@@ -104,6 +108,24 @@ fn one_mistake_is_told_with_its_line_and_what_to_write() {
         }
     }
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+#[test]
+fn nobody_is_blamed_for_a_part_that_cannot_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let metrics = "\n[sources.wep]\ntype = \"scrape\"\nevery = \"0s\"\n\
+                   [sources.internal]\ntype = \"internal\"\n[tables.metrics]\ninputs = [\"wep\", \"internal\"]\n";
+    let text = format!("{WEB}{SCALED}").replace("workload = \"web\"", "workload = \"wep\"") + metrics;
+    let (_, said) = check(dir.path(), &text);
+    let told: Vec<&str> = said.lines().collect();
+    let mistakes = [
+        "web.toml:14: scalers.web: there is no workload `wep`; did you mean `web`?",
+        "web.toml:25: sources.wep: `every`",
+    ];
+    assert_eq!(told.len(), mistakes.len() + 1, "{said}");
+    for (told, mistake) in told.iter().zip(mistakes) {
+        assert!(told.starts_with(mistake), "{said}");
+    }
 }
 
 const NEWER: &str = r#"(component (instance $none) (export "tidemill:plugin/parsing@0.2.0" (instance $none)))"#;

@@ -167,8 +167,8 @@ fn configure<T>(
     tables: BTreeMap<String, Lookup>,
     mistakes: &mut Vec<Mistake>,
 ) -> Option<CheckedPlugin> {
-    let settings = match serde_json::to_string(settings) {
-        Ok(settings) => settings,
+    let text = match serde_json::to_string(settings) {
+        Ok(text) => text,
         Err(error) => {
             mistakes.push(part.places.mistake("settings", format!("cannot be handed to a plugin: {error}")));
             return None;
@@ -177,7 +177,7 @@ fn configure<T>(
     let configured = Configured {
         stage: part.name.as_str().into(),
         plugin,
-        settings,
+        settings: text,
         limits,
         tables: Arc::new(tables),
         account: Arc::new(Account::default()),
@@ -185,15 +185,25 @@ fn configure<T>(
     match Instance::new(library.engine(), configured.clone()) {
         Ok(instance) => Some(CheckedPlugin { contract: instance.contract().clone(), configured }),
         Err(error) => {
-            mistakes.push(part.places.mistake("settings", format!("plugin `{}`: {error}", configured.plugin.name())));
+            let key = match setting(settings, error.message()) {
+                Some(setting) => format!("settings.{setting}"),
+                None => "settings".to_owned(),
+            };
+            mistakes.push(part.places.mistake(&key, format!("plugin `{}`: {error}", configured.plugin.name())));
             None
         }
     }
 }
 
+/// The setting that a plugin's refusal names first, in backticks: `targets.rps`.
+fn setting<'a>(settings: &serde_json::Map<String, serde_json::Value>, refusal: &'a str) -> Option<&'a str> {
+    let named = refusal.split('`').skip(1).step_by(2);
+    named.into_iter().find(|name| name.split('.').next().is_some_and(|first| settings.contains_key(first)))
+}
+
 fn graph(config: &Config, mistakes: &mut Vec<Mistake>) -> Graph {
     let read = config.sources.iter().map(|source| source.name.as_str());
-    let sources: Vec<&str> = read.chain(config.broken.iter().map(String::as_str)).collect();
+    let sources: Vec<&str> = read.chain(config.broken_in(&["sources", "stages"])).collect();
     let stages: Vec<(&str, &[String])> =
         config.stages.iter().map(|stage| (stage.name.as_str(), stage.config.inputs.as_slice())).collect();
     let tables: Vec<(&str, &[String])> =
@@ -237,8 +247,7 @@ fn flows(
     mistakes: &mut Vec<Mistake>,
 ) -> BTreeMap<String, Flow> {
     let sources = config.sources.iter().map(|part| (part.name.clone(), flow_of(&part.config)));
-    let broken = config.broken.iter().map(|name| (name.clone(), Flow::of_source(Kind::Logs, true)));
-    let mut flows: BTreeMap<String, Flow> = sources.chain(broken).collect();
+    let mut flows: BTreeMap<String, Flow> = sources.collect();
     for name in graph.stages() {
         let Some(stage) = config.stages.iter().find(|stage| stage.name == *name) else { continue };
         let before = match Flow::together(&inputs(&flows, &stage.config.inputs)) {
@@ -273,8 +282,11 @@ fn flow_of(source: &source::Config) -> Flow {
     Flow::of_source(source.kind(), open)
 }
 
+/// What comes in of these names. One that could not be read may bring any column, of whichever kind of event.
 fn inputs(flows: &BTreeMap<String, Flow>, names: &[String]) -> Vec<Flow> {
-    names.iter().filter_map(|name| flows.get(name)).cloned().collect()
+    let known = || names.iter().filter_map(|name| flows.get(name));
+    let unknown = known().count() < names.len();
+    known().map(|flow| Flow { open: flow.open || unknown, ..flow.clone() }).collect()
 }
 
 /// The tables that queries may read, with the columns they will have.
@@ -288,7 +300,7 @@ fn tables(
         .iter()
         .map(|(name, schema)| query::Known { name: name.clone(), schema: schema.clone(), open: false })
         .collect();
-    known.extend(config.broken.iter().filter_map(|name| {
+    known.extend(config.broken_in(&["tables"]).filter_map(|name| {
         Some(query::Known { name: TableName::user(name).ok()?, schema: Kind::Logs.base(), open: true })
     }));
     for table in &config.tables {
@@ -338,7 +350,7 @@ fn signals(
 /// Names of one part that another part says: workloads.
 fn references(config: &Config, mistakes: &mut Vec<Mistake>) {
     let read = config.workloads.iter().map(|workload| workload.name.as_str());
-    let workloads: Vec<&str> = read.chain(config.broken.iter().map(String::as_str)).collect();
+    let workloads: Vec<&str> = read.chain(config.broken_in(&["workloads"])).collect();
     let missing = |name: &str| {
         let hint = did_you_mean(name, workloads.iter().copied());
         format!("there is no workload `{name}`{hint}; write [workloads.{name}]")
@@ -354,22 +366,17 @@ fn references(config: &Config, mistakes: &mut Vec<Mistake>) {
                 format!("the workload `{workload}` is scaled by `{}` already; a workload has one scaler", other.name);
             mistakes.push(scaler.places.mistake("workload", message));
         }
-        if let Err(error) = scaler.config.check() {
-            mistakes.push(scaler.places.mistake("max", error));
-        }
+        mistakes.extend(scaler.places.mistakes(scaler.config.faults()));
     }
     for source in &config.sources {
         for workload in source.config.workloads().into_iter().filter(|name| !workloads.contains(name)) {
             mistakes.push(source.places.mistake("workload", missing(workload)));
         }
-        if let Err(error) = source.config.check() {
-            mistakes.push(source.places.mistake("", error));
-        }
+        mistakes.extend(source.places.mistakes(source.config.faults()));
     }
     for workload in &config.workloads {
-        let max = config.scalers.iter().find(|scaler| scaler.config.workload == workload.name);
-        if let Err(error) = workload.config.check(max.map(|scaler| scaler.config.max)) {
-            mistakes.push(workload.places.mistake("", error));
-        }
+        let scaler = config.scalers.iter().find(|scaler| scaler.config.workload == workload.name);
+        let faults = workload.config.faults(scaler.map(|scaler| scaler.config.max));
+        mistakes.extend(workload.places.mistakes(faults));
     }
 }

@@ -301,7 +301,7 @@ fn start_scalers(
             actuator: workload.clone(),
             clock: clock.clone(),
         };
-        let running = Scaler::new(&scaler.name, &scaler.config, &tables, last, parts)?;
+        let running = Scaler::new(&scaler.name, &scaler.config, &tables, last, parts);
         let stop = phase.stop.clone();
         phase.tasks.spawn(running.run(stop));
     }

@@ -214,7 +214,7 @@ impl Sources {
             }
             source::Config::Stdin(config) => self.task(starting, name, source::stdin::run(config, outlet)),
             source::Config::Http(config) => {
-                let inlet = Inlet::new(config, outlet)?;
+                let inlet = Inlet::new(config, outlet);
                 self.inlets.insert(name.to_owned(), Arc::new(inlet.clone()));
                 self.task(starting, name, inlet.run());
             }

@@ -76,7 +76,10 @@ pub fn parse<'a>(bytes: &'a [u8], content_type: Option<&str>, samples_max: usize
     let lines = text.strip_suffix('\n').unwrap_or(text);
     if !lines.is_empty() {
         for (at, line) in lines.split('\n').enumerate() {
-            reader.line(line).map_err(|error| error.within(format!("line {}", at + 1)))?;
+            reader.line(line).map_err(|error| match line.is_empty() {
+                true => error.within(format!("line {}", at + 1)),
+                false => error.within(format!("line {}, `{}`", at + 1, shortened(line))),
+            })?;
         }
     }
     if format == Format::OpenMetrics && !reader.ended {
@@ -270,11 +273,8 @@ fn number(word: &str) -> Result<f64> {
 }
 
 fn shortened(text: &str) -> String {
-    let mut short: String = text.chars().take(40).collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    short
+    let short: String = text.chars().take(40).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(40).is_some() { format!("{short}…") } else { short }
 }
 
 /// A place in a line.
@@ -494,28 +494,32 @@ mod tests {
     #[test]
     fn a_mistake_fails_the_scrape() {
         let rows = [
-            ("a", TEXT, "line 1: a value is missing"),
-            ("a 1\nb x\n", TEXT, "line 2: `x` is no number"),
-            ("a 1 2 3\n", TEXT, "line 1: `3` is left over after the sample"),
-            ("a 1 1.5\n", TEXT, "line 1: `1.5` is no timestamp"),
-            ("a{b=\"c} 1\n", TEXT, "line 1: a text has no closing quote"),
-            ("a{b=c} 1\n", TEXT, "line 1: expected a text in quotes, found `c} 1`"),
-            ("a{b} 1\n", TEXT, "line 1: expected a label, found `} 1`"),
-            ("a{=\"b\"} 1\n", TEXT, "line 1: the name of a label is missing"),
-            ("a{b=\"c\" d=\"e\"} 1\n", TEXT, "line 1: expected `,` or `}`, found `d=\"e\"} 1`"),
-            ("1a 1\n", TEXT, "line 1: `1a 1` is no name of a metric"),
-            ("a-b 1\n", TEXT, "line 1: `-b 1` is no name of a metric"),
-            ("{} 1\n", TEXT, "line 1: the name of a metric is missing"),
-            ("a{\"b\"} 1\n", TEXT, "line 1: the metric `a` has a second name, `b`"),
-            ("# TYPE a thing\n", TEXT, "line 1: `thing` is no type of metric"),
+            ("a", TEXT, "line 1, `a`: a value is missing"),
+            ("a 1\nb x\n", TEXT, "line 2, `b x`: `x` is no number"),
+            ("a 1 2 3\n", TEXT, "line 1, `a 1 2 3`: `3` is left over after the sample"),
+            ("a 1 1.5\n", TEXT, "line 1, `a 1 1.5`: `1.5` is no timestamp"),
+            ("a{b=\"c} 1\n", TEXT, "line 1, `a{b=\"c} 1`: a text has no closing quote"),
+            ("a{b=c} 1\n", TEXT, "line 1, `a{b=c} 1`: expected a text in quotes, found `c} 1`"),
+            ("a{b} 1\n", TEXT, "line 1, `a{b} 1`: expected a label, found `} 1`"),
+            ("a{=\"b\"} 1\n", TEXT, "line 1, `a{=\"b\"} 1`: the name of a label is missing"),
+            ("a{b=\"c\" d=\"e\"} 1\n", TEXT, "line 1, `a{b=\"c\" d=\"e\"} 1`: expected `,` or `}`, found `d=\"e\"} 1`"),
+            ("1a 1\n", TEXT, "line 1, `1a 1`: `1a 1` is no name of a metric"),
+            ("a-b 1\n", TEXT, "line 1, `a-b 1`: `-b 1` is no name of a metric"),
+            ("{} 1\n", TEXT, "line 1, `{} 1`: the name of a metric is missing"),
+            ("a{\"b\"} 1\n", TEXT, "line 1, `a{\"b\"} 1`: the metric `a` has a second name, `b`"),
+            ("# TYPE a thing\n", TEXT, "line 1, `# TYPE a thing`: `thing` is no type of metric"),
             ("a 1\n", OPEN, "the text does not end with `# EOF`, so it may be cut off"),
-            ("a 1\n# EOF\nb 1\n", OPEN, "line 3: there is more after `# EOF`"),
+            ("a 1\n# EOF\nb 1\n", OPEN, "line 3, `b 1`: there is more after `# EOF`"),
             ("a 1\n\n# EOF\n", OPEN, "line 2: empty lines are not allowed in OpenMetrics"),
-            ("# words\n# EOF\n", OPEN, "line 1: a comment must be HELP, TYPE, UNIT or EOF"),
-            ("# UNIT a_s m\n# EOF\n", OPEN, "line 1: the metric `a_s` does not end with its unit `m`"),
-            ("# TYPE a gauge\na 1 # {} 1\n# EOF\n", OPEN, "line 2: `a` cannot have an exemplar"),
-            ("# TYPE a counter\na_total 1 # {t=\"x\"}\n# EOF\n", OPEN, "line 2: an exemplar's value is missing"),
-            ("a 1 NaN\n# EOF\n", OPEN, "line 1: `NaN` is no timestamp"),
+            ("# words\n# EOF\n", OPEN, "line 1, `# words`: a comment must be HELP, TYPE, UNIT or EOF"),
+            ("# UNIT a_s m\n# EOF\n", OPEN, "line 1, `# UNIT a_s m`: the metric `a_s` does not end with its unit `m`"),
+            ("# TYPE a gauge\na 1 # {} 1\n# EOF\n", OPEN, "line 2, `a 1 # {} 1`: `a` cannot have an exemplar"),
+            (
+                "# TYPE a counter\na_total 1 # {t=\"x\"}\n# EOF\n",
+                OPEN,
+                "line 2, `a_total 1 # {t=\"x\"}`: an exemplar's value is missing",
+            ),
+            ("a 1 NaN\n# EOF\n", OPEN, "line 1, `a 1 NaN`: `NaN` is no timestamp"),
         ];
         for (text, content_type, want) in rows {
             assert_eq!(shown(text, content_type), Err(want.into()), "{text}");

@@ -8,13 +8,13 @@ mod tree;
 
 pub use tree::Variables;
 
-use crate::error::did_you_mean;
+use crate::error::{Fault, did_you_mean};
 use crate::event::table_name::well_formed;
 use crate::net::Listen;
 use crate::pipeline::{StageConfig, TableConfig};
 use crate::scale::{Config as ScalerConfig, actuator};
 use crate::source;
-use crate::units::{ByteSize, Span};
+use crate::units::{ByteSize, DAY, GIB, MIB, Span, within};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -45,8 +45,8 @@ pub struct Config {
     pub scalers: Vec<Named<ScalerConfig>>,
     /// `[workloads.*]`
     pub workloads: Vec<Named<actuator::Config>>,
-    /// Names of parts that are there and could not be read: nobody is blamed for naming them.
-    pub broken: Vec<String>,
+    /// Parts that are there and could not be read: nobody is blamed for naming them.
+    pub broken: Vec<Broken>,
     /// A file could not be read at all, so that nobody knows which names are in it.
     pub unreadable: bool,
 }
@@ -58,8 +58,10 @@ pub struct StoreConfig {
     /// The data directory.
     pub path: PathBuf,
     /// A table's fresh rows become a Parquet file at this age at the latest.
+    #[serde(deserialize_with = "within::<100, DAY, _, _>")]
     pub flush_age: Span,
     /// Fresh rows become Parquet files when they take this much memory.
+    #[serde(deserialize_with = "within::<65_536, { 256 * MIB }, _, _>")]
     pub flush_bytes: ByteSize,
 }
 
@@ -68,13 +70,26 @@ pub struct StoreConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct QueryConfig {
     /// Time from the question to its last row.
+    #[serde(deserialize_with = "within::<10, DAY, _, _>")]
     pub timeout: Span,
     /// Memory of all queries together.
+    #[serde(deserialize_with = "within::<MIB, { 1024 * GIB }, _, _>")]
     pub memory: ByteSize,
     /// Rows of one answer.
+    #[serde(deserialize_with = "within::<1, { u64::MAX }, _, _>")]
     pub rows_max: u64,
     /// Queries at one time.
+    #[serde(deserialize_with = "within::<1, 1024, _, _>")]
     pub concurrent: usize,
+}
+
+/// A part that is in a file and could not be read.
+#[derive(Clone, Debug)]
+pub struct Broken {
+    /// `sources`
+    pub section: &'static str,
+    /// its name there
+    pub name: String,
 }
 
 /// A part of the config with its name and where it stands.
@@ -135,6 +150,21 @@ impl Default for QueryConfig {
     }
 }
 
+impl Config {
+    /// Names of parts of these sections that could not be read.
+    pub fn broken_in<'a>(&'a self, sections: &'a [&str]) -> impl Iterator<Item = &'a str> {
+        self.broken.iter().filter(|part| sections.contains(&part.section)).map(|part| part.name.as_str())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.sources.is_empty()
+            && self.stages.is_empty()
+            && self.tables.is_empty()
+            && self.scalers.is_empty()
+            && self.workloads.is_empty()
+    }
+}
+
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: {}", self.place.file.display(), self.place.line, self.message)
@@ -153,6 +183,11 @@ impl Places {
             }
         };
         Mistake { place: place.clone(), message: format!("{}: {message}", self.path) }
+    }
+
+    /// What is wrong with keys of this part, each where it stands.
+    pub fn mistakes(&self, faults: Vec<Fault>) -> impl Iterator<Item = Mistake> {
+        faults.into_iter().map(|fault| self.mistake(&fault.key, fault.error))
     }
 
     /// The folder of the file, from which paths in it start.
@@ -187,10 +222,12 @@ pub fn read_texts(texts: &[(PathBuf, String)], variables: Variables<'_>, mistake
         let mut tree = Tree::parse(file, text, variables, mistakes);
         config.unreadable |= tree.is_unreadable();
         one_table(&mut tree, "server", &mut config.server, mistakes);
-        if tree.has("server")
-            && let Err(error) = config.server.check()
-        {
-            mistakes.push(Mistake { place: tree.place("server.address"), message: error.to_string() });
+        if tree.has("server") {
+            let faults = config.server.faults().into_iter().chain(config.server.file_faults());
+            mistakes.extend(faults.map(|fault| Mistake {
+                place: tree.place(&format!("server.{}", fault.key)),
+                message: fault.error.to_string(),
+            }));
         }
         one_table(&mut tree, "store", &mut config.store, mistakes);
         one_table(&mut tree, "query", &mut config.query, mistakes);
@@ -206,6 +243,11 @@ pub fn read_texts(texts: &[(PathBuf, String)], variables: Variables<'_>, mistake
             mistakes.push(Mistake { place: tree.place(&name), message });
         }
     }
+    if let Some((file, _)) = texts.first().filter(|_| mistakes.is_empty() && config.is_empty()) {
+        let message = "there is nothing to run in it; write a source and a table, such as `[sources.web]` with \
+                       `type = \"file\"` and `include = [\"…\"]`, and `[tables.lines]` with `inputs = [\"web\"]`";
+        mistakes.push(Mistake { place: Place { file: file.clone(), line: 1 }, message: message.to_owned() });
+    }
     config
 }
 
@@ -219,26 +261,23 @@ fn one_table<T: for<'de> Deserialize<'de>>(tree: &mut Tree<'_>, name: &str, into
 
 fn named<T: for<'de> Deserialize<'de>>(
     tree: &mut Tree<'_>,
-    section: &str,
+    section: &'static str,
     into: &mut Vec<Named<T>>,
-    broken: &mut Vec<String>,
+    broken: &mut Vec<Broken>,
     mistakes: &mut Vec<Mistake>,
 ) {
     for (name, value) in tree.take_section(section, mistakes) {
         let path = format!("{section}.{name}");
+        check_name(tree, &name, &path, mistakes);
         match tree.read(value, &path, mistakes) {
             Some(config) => add(tree, name, &path, config, into, mistakes),
-            None => broken.push(name),
+            None => broken.push(Broken { section, name }),
         }
     }
 }
 
 fn add<T>(tree: &Tree<'_>, name: String, path: &str, config: T, into: &mut Vec<Named<T>>, mistakes: &mut Vec<Mistake>) {
     let places = tree.places(path);
-    if !well_formed(&name) {
-        let rule = "use lower-case letters, digits and _, at most 63, not starting with a digit";
-        mistakes.push(places.mistake("", format!("`{name}` cannot be a name; {rule}")));
-    }
     if into.iter().any(|other| other.name == name) {
         mistakes.push(
             places.mistake("", format!("`{name}` is there already, in another file; each needs a name of its own")),
@@ -247,22 +286,31 @@ fn add<T>(tree: &Tree<'_>, name: String, path: &str, config: T, into: &mut Vec<N
     into.push(Named { name, config, places });
 }
 
+/// Also of a part that cannot be read for another reason.
+fn check_name(tree: &Tree<'_>, name: &str, path: &str, mistakes: &mut Vec<Mistake>) {
+    if !well_formed(name) {
+        let rule = "use lower-case letters, digits and _, at most 63, not starting with a digit";
+        mistakes.push(tree.places(path).mistake("", format!("`{name}` cannot be a name; {rule}")));
+    }
+}
+
 /// Sources: the word after `type =` says whose keys they have.
 fn sources(
     tree: &mut Tree<'_>,
     into: &mut Vec<Named<source::Config>>,
-    broken: &mut Vec<String>,
+    broken: &mut Vec<Broken>,
     mistakes: &mut Vec<Mistake>,
 ) {
     let words: Vec<&str> = source::SOURCES.iter().map(|source| source.name).collect();
     for (name, value) in tree.take_section("sources", mistakes) {
         let path = format!("sources.{name}");
+        check_name(tree, &name, &path, mistakes);
         let read = kind(tree, value, &path, &words, mistakes).and_then(|(kind, value)| {
             tree.read_with(value, &path, mistakes, |reader| source::Config::deserialize(&kind, reader))
         });
         match read {
             Some(config) => add(tree, name, &path, config, into, mistakes),
-            None => broken.push(name),
+            None => broken.push(Broken { section: "sources", name }),
         }
     }
 }
@@ -271,18 +319,19 @@ fn sources(
 fn workloads(
     tree: &mut Tree<'_>,
     into: &mut Vec<Named<actuator::Config>>,
-    broken: &mut Vec<String>,
+    broken: &mut Vec<Broken>,
     mistakes: &mut Vec<Mistake>,
 ) {
     let words: Vec<&str> = actuator::ACTUATORS.iter().map(|kind| kind.name).collect();
     for (name, value) in tree.take_section("workloads", mistakes) {
         let path = format!("workloads.{name}");
+        check_name(tree, &name, &path, mistakes);
         let read = kind(tree, value, &path, &words, mistakes).and_then(|(kind, value)| {
             tree.read_with(value, &path, mistakes, |reader| actuator::Config::read(&kind, reader))
         });
         match read {
             Some(config) => add(tree, name, &path, config, into, mistakes),
-            None => broken.push(name),
+            None => broken.push(Broken { section: "workloads", name }),
         }
     }
 }
@@ -315,3 +364,6 @@ fn kind<'t>(
         None => wrong(format!("`type` must be one of these words: {all}")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -130,14 +130,20 @@ impl<'t> Tree<'t> {
                     let start = value.span().start;
                     let at = error.span().map_or(start, |span| span.start);
                     let what = friendly(error.message().trim_end());
-                    // A key that was taken out below is not missing: it is wrong, and that has been said.
+                    // Without the key at fault, the rest may hold more mistakes.
+                    let key = remove_at(value.get_mut(), at);
+                    // A key that was taken out is not missing: it is wrong, and that has been said.
                     if !removed.iter().any(|name| what.starts_with(&format!("`{name}` is missing"))) {
                         let place = if at == start { self.place(path) } else { self.place_at(at) };
-                        mistakes.push(Mistake { place, message: format!("{path}: {what}") });
+                        let named = key.as_ref().is_none_or(|key| what.contains(&format!("`{}`", last(key))));
+                        let message = match &key {
+                            Some(key) if !named => format!("{path}: `{key}`: {what}"),
+                            Some(_) | None => format!("{path}: {what}"),
+                        };
+                        mistakes.push(Mistake { place, message });
                     }
-                    // Without the key at fault, the rest may hold more mistakes.
-                    match remove_at(value.get_mut(), at) {
-                        Some(name) => removed.push(name),
+                    match key {
+                        Some(key) => removed.push(last(&key).to_owned()),
                         None => return None,
                     }
                 }
@@ -158,8 +164,14 @@ impl<'t> Tree<'t> {
         for (name, value) in table {
             let full = if path.is_empty() { name.get_ref().to_string() } else { format!("{path}.{}", name.get_ref()) };
             self.places.insert(full.clone(), name.span().start);
-            if let DeValue::Table(table) = value.get_ref() {
-                self.note(table, &full);
+            match value.get_ref() {
+                DeValue::Table(table) => self.note(table, &full),
+                DeValue::Array(array) => {
+                    let places =
+                        array.iter().enumerate().map(|(at, value)| (format!("{full}.{at}"), value.span().start));
+                    self.places.extend(places);
+                }
+                _ => (),
             }
         }
     }
@@ -242,20 +254,45 @@ fn friendly(message: &str) -> String {
             }
         }
         (m, [_, name, ..]) if m.starts_with("missing field") => format!("`{name}` is missing; it must be given"),
-        _ => message.lines().collect::<Vec<_>>().join(", "),
+        _ => WORDS.iter().fold(message.lines().collect::<Vec<_>>().join(", "), |text, (theirs, ours)| {
+            match text.strip_suffix(theirs) {
+                Some(text) => format!("{text}{ours}"),
+                None => text,
+            }
+        }),
     }
 }
 
-/// Removes the key that stands at (or whose value stands at) a place; its name, if there was one.
+/// What serde expects, in the words of who writes TOML.
+const WORDS: &[(&str, &str)] = &[
+    ("expected u16", "expected a whole number that is not negative"),
+    ("expected u32", "expected a whole number that is not negative"),
+    ("expected u64", "expected a whole number that is not negative"),
+    ("expected usize", "expected a whole number that is not negative"),
+    ("expected a string", "expected a text in quotes"),
+    ("expected path string", "expected a path in quotes"),
+    ("expected a boolean", "expected `true` or `false`"),
+    ("expected a sequence", "expected a list, `[…, …]`"),
+    ("expected a map", "expected a table, `{ name = … }`"),
+];
+
+/// The last name of a dotted key.
+fn last(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or(key)
+}
+
+/// Removes the key that stands at (or whose value stands at) a place; its dotted name, if there was one.
 fn remove_at(value: &mut DeValue<'_>, at: usize) -> Option<String> {
     let DeValue::Table(table) = value else { return None };
-    let stands = |name: &Spanned<Cow<'_, str>>, value: &Spanned<DeValue<'_>>| {
-        name.span().contains(&at) || value.span().contains(&at)
-    };
-    let (name, value) = table.iter_mut().find(|(name, value)| stands(name, value))?;
-    let name = name.get_ref().to_string();
-    if let Some(inner) = remove_at(value.get_mut(), at) {
-        return Some(inner);
+    let mut found = None;
+    for (name, value) in table.iter_mut() {
+        // The keys of `[server.limits]` stand outside of what is called its span.
+        if let Some(inner) = remove_at(value.get_mut(), at) {
+            return Some(format!("{}.{inner}", name.get_ref()));
+        }
+        if name.span().contains(&at) || value.span().contains(&at) {
+            found = Some(name.get_ref().to_string());
+        }
     }
-    table.remove(name.as_str()).map(|_| name)
+    found.filter(|name| table.remove(name.as_str()).is_some())
 }

@@ -3,7 +3,7 @@
 use super::limits::Limits;
 use super::secret::Secret;
 use super::tls::{self, Tls};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Fault, Result};
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -59,23 +59,39 @@ impl Default for Listen {
 }
 
 impl Listen {
-    /// What is wrong with it, without reading a file; the address when nothing is.
-    pub fn check(&self) -> Result<SocketAddr> {
-        let address = self.parse_address()?;
-        if self.token.is_some() && self.token_file.is_some() {
-            return Err(Error::invalid("`[server]` has both `token` and `token_file`; keep one"));
-        }
+    /// What is wrong with it, without reading a file.
+    pub fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut tell =
+            |key: String, checked: Result<()>| faults.extend(checked.err().map(|error| Fault { key, error }));
+        tell("address".to_owned(), self.parse_address().and_then(|address| self.check_reach(address)));
         if let Some(token) = &self.token {
-            check_token(token)?;
+            tell("token".to_owned(), check_token(token));
         }
-        for host in &self.hosts {
-            check_host(host)?;
+        if self.token.is_some() && self.token_file.is_some() {
+            let both = Error::invalid("`[server]` has both `token` and `token_file`; keep one");
+            tell("token_file".to_owned(), Err(both));
         }
-        self.check_limits()?;
+        for (at, host) in self.hosts.iter().enumerate() {
+            tell(format!("hosts.{at}"), check_host(host));
+        }
+        tell("limits.bodies_max".to_owned(), self.limits.check());
+        faults
+    }
+
+    /// What is wrong with the files it names.
+    pub fn file_faults(&self) -> Vec<Fault> {
+        let token = self.token_file.as_ref().map(|path| Secret::read(path).and_then(|token| check_token(&token)));
+        let token = token.and_then(Result::err).map(|error| Fault { key: "token_file".to_owned(), error });
+        token.into_iter().chain(self.tls.iter().flat_map(tls::faults)).collect()
+    }
+
+    /// Listening where other machines can reach it needs a token and TLS.
+    fn check_reach(&self, address: SocketAddr) -> Result<()> {
         let token = self.token.is_some() || self.token_file.is_some();
         let missing = match (token, self.tls.is_some()) {
-            (true, true) => return Ok(address),
-            _ if address.ip().is_loopback() || self.insecure => return Ok(address),
+            (true, true) => return Ok(()),
+            _ if address.ip().is_loopback() || self.insecure => return Ok(()),
             (false, false) => "`token` and `tls = { cert = \"…\", key = \"…\" }`",
             (true, false) => "`tls = { cert = \"…\", key = \"…\" }`",
             (false, true) => "`token`",
@@ -93,7 +109,10 @@ impl Listen {
 
     /// Checks it and reads its files.
     pub fn open(&self) -> Result<Access> {
-        let address = self.check()?;
+        if let Some(fault) = self.faults().into_iter().next() {
+            return Err(fault.error);
+        }
+        let address = self.parse_address()?;
         let token = match &self.token_file {
             Some(path) => Some(Secret::read(path)?),
             None => self.token.clone(),
@@ -118,26 +137,6 @@ impl Listen {
                 self.address
             ))
         })
-    }
-
-    fn check_limits(&self) -> Result<()> {
-        let limits = &self.limits;
-        let counts = [
-            ("connections_max", limits.connections_max as u64, 1),
-            ("pushes_max", limits.pushes_max as u64, 1),
-            ("queries_max", limits.queries_max as u64, 1),
-            // hyper refuses to work with less
-            ("head_max", limits.head_max.0, 8 << 10),
-            ("body_max", limits.body_max.0, 1),
-            ("bodies_max", limits.bodies_max.0, limits.body_max.0),
-            ("sql_text_max", limits.sql_text_max.0, 1),
-        ];
-        match counts.iter().find(|(_, value, least)| value < least) {
-            Some((name, value, least)) => {
-                Err(Error::invalid(format!("`[server.limits]`: `{name}` is {value}; it must be at least {least}")))
-            }
-            None => Ok(()),
-        }
     }
 }
 
@@ -166,8 +165,9 @@ fn check_host(host: &str) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn check(text: &str) -> Result<SocketAddr> {
-        toml::from_str::<Listen>(text).unwrap().check()
+    fn check(text: &str) -> Result<(), String> {
+        let listen = toml::from_str::<Listen>(text).map_err(|error| error.to_string())?;
+        listen.faults().first().map_or(Ok(()), |fault| Err(fault.error.to_string()))
     }
 
     #[test]
@@ -195,11 +195,43 @@ mod tests {
             ("token = 'a'\ntoken_file = 'b'", "keep one"),
             ("hosts = ['http://x']", "write only a name"),
             ("hosts = ['*.x.org']", "write only a name"),
-            ("limits.queries_max = 0", "`queries_max` is 0"),
-            ("limits.bodies_max = '1MiB'", "`bodies_max` is 1048576; it must be at least 67108864"),
+            ("limits.queries_max = 0", "`0` is too little; write at least `1`"),
+            ("limits.bodies_max = '1MiB'", "`bodies_max` is 1.0 MiB, and one body may have 64.0 MiB (`body_max`)"),
         ] {
             let error = check(bad).expect_err(bad);
-            assert!(error.message().contains(says), "{bad}: {error}");
+            assert!(error.contains(says), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_file_that_cannot_be_used_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("empty"), "").unwrap();
+        std::fs::write(folder.path().join("text"), "no PEM").unwrap();
+        let text = |token: &str, cert: &str, key: &str| {
+            let path = |name: &str| folder.path().join(name).display().to_string();
+            format!("token_file = '{}'\ntls = {{ cert = '{}', key = '{}' }}", path(token), path(cert), path(key))
+        };
+        let told = |token, cert, key| {
+            let faults = toml::from_str::<Listen>(&text(token, cert, key)).unwrap().file_faults();
+            faults.into_iter().map(|fault| format!("{}: {}", fault.key, fault.error)).collect::<Vec<_>>()
+        };
+        for (faults, says) in [
+            (
+                told("none", "none", "none"),
+                [
+                    "cannot read the secret: No such",
+                    "cannot read it for TLS: No such",
+                    "cannot read it for TLS: No such",
+                ],
+            ),
+            (told("empty", "text", "text"), ["the file is empty", "has no certificate", "has no private key"]),
+        ] {
+            let keys = ["token_file: ", "tls.cert: ", "tls.key: "];
+            assert_eq!(faults.len(), 3, "{faults:?}");
+            for ((fault, key), says) in faults.iter().zip(keys).zip(says) {
+                assert!(fault.starts_with(key) && fault.contains(says), "{fault}");
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! TLS from PEM files, for listeners and for the client
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -20,11 +20,21 @@ pub struct Tls {
     pub key: PathBuf,
 }
 
+/// What is wrong with the files.
+pub fn faults(tls: &Tls) -> Vec<Fault> {
+    let cert = certificates(&tls.cert).err().map(|error| Fault { key: "tls.cert".to_owned(), error });
+    let key = private_key(&tls.key).err().map(|error| Fault { key: "tls.key".to_owned(), error });
+    let mut faults: Vec<Fault> = cert.into_iter().chain(key).collect();
+    if faults.is_empty() {
+        faults.extend(server(tls).err().map(|error| Fault { key: "tls".to_owned(), error }));
+    }
+    faults
+}
+
 /// What a listener needs to speak TLS 1.2 and 1.3.
 pub fn server(tls: &Tls) -> Result<Arc<ServerConfig>> {
     let chain = certificates(&tls.cert)?;
-    let key = PrivateKeyDer::from_pem_slice(&read(&tls.key)?)
-        .map_err(|error| wrong(&tls.key, "has no private key that can be read", error))?;
+    let key = private_key(&tls.key)?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| Error::internal(format!("TLS cannot be set up: {error}")))?
@@ -61,6 +71,11 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
         return Err(wrong(path, "has no certificate", "no `-----BEGIN CERTIFICATE-----` in it"));
     }
     Ok(chain)
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
+    PrivateKeyDer::from_pem_slice(&read(path)?)
+        .map_err(|error| wrong(path, "has no private key that can be read", error))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

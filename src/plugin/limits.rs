@@ -1,6 +1,6 @@
 //! what a plugin may use: time, memory, tables, output
 
-use crate::units::{ByteSize, Span};
+use crate::units::{ByteSize, GIB, HOUR, Span, within};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -9,12 +9,16 @@ use std::time::Duration;
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Processor time of one call; a batch that needs more is halved before it is judged.
+    #[serde(deserialize_with = "within::<1, HOUR, _, _>")]
     pub time: Span,
     /// Linear memory of one instance.
+    #[serde(deserialize_with = "within::<65_536, { 4 * GIB }, _, _>")]
     pub memory: ByteSize,
     /// What one call may hand back.
+    #[serde(deserialize_with = "within::<1, { 4 * GIB }, _, _>")]
     pub output: ByteSize,
     /// Entries of one instance's tables of functions.
+    #[serde(deserialize_with = "within::<1, { u32::MAX as u64 }, _, _>")]
     pub table_elements: u32,
 }
 

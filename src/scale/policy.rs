@@ -8,7 +8,7 @@
 //! **Always:** the decision is within `[min, max]`, also when it holds a number that was outside.
 //! **Never:** a signal that is not fresh, or a plugin that failed, takes a replica away; a missing or failed one adds none either.
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::plugin::{Freshness, Proposal};
 use serde::Serialize;
 use std::time::Duration;
@@ -82,23 +82,6 @@ pub struct Decision {
 const REASON_CHARS_MAX: usize = 600;
 
 impl Policy {
-    /// Refuses a range that is empty.
-    pub fn check(&self) -> Result<()> {
-        if self.min > self.max {
-            return Err(Error::invalid(format!(
-                "min is {} and max is {}; min cannot be above max",
-                self.min, self.max
-            )));
-        }
-        if self.max == 0 {
-            return Err(Error::invalid("max is 0, so nothing could ever run; write at least `max = 1`"));
-        }
-        if self.up_max == Some(0) || self.down_max == Some(0) {
-            return Err(Error::invalid("`up_max` and `down_max` must be at least 1; leave them out for no limit"));
-        }
-        Ok(())
-    }
-
     /// The number within `[min, max]`.
     pub fn within(&self, replicas: u32) -> u32 {
         replicas.max(self.min).min(self.max)
@@ -355,16 +338,6 @@ mod tests {
             "rps is 450. Not scaled up without any value: signal `s0` is missing (file is behind)."
         );
         assert_eq!(told(&[Stale], 5), "rps is 450. Not scaled down: signal `s0` is stale (file is behind).");
-    }
-
-    #[test]
-    fn ranges_that_cannot_be() {
-        for wrong in
-            [Policy { min: 6, ..POLICY }, Policy { min: 0, max: 0, ..POLICY }, Policy { up_max: Some(0), ..POLICY }]
-        {
-            assert!(wrong.check().is_err(), "{wrong:?}");
-        }
-        assert!(POLICY.check().is_ok());
     }
 
     /// A generator of its own, so that a failing trace can be run again.

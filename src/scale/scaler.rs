@@ -14,10 +14,10 @@ use super::decision::{Decided, Followed, Memory, Who, decision_row, outcome_row}
 use super::evidence::{Answer, Ask, Fresh, Question, gather};
 use super::policy::{Belief, Case, Decision, Policy};
 use crate::clock::Clock;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::event::{Position, TableName};
 use crate::plugin::{Limits, Proposal, Request};
-use crate::units::Span;
+use crate::units::{DAY, Span, within};
 use arrow::record_batch::RecordBatch;
 use futures::future::BoxFuture;
 use serde::Deserialize;
@@ -46,7 +46,7 @@ const SIGNALS_MAX: usize = 32;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Time between two decisions.
-    #[serde(default = "every")]
+    #[serde(default = "every", deserialize_with = "within::<100, DAY, _, _>")]
     pub every: Span,
     /// The autoscaler plugin: a bundled one's name, or a path to a `.wasm`.
     pub plugin: String,
@@ -64,14 +64,18 @@ pub struct Config {
     #[serde(default = "one")]
     pub min: u32,
     /// Most replicas.
+    #[serde(deserialize_with = "within::<1, 100_000, _, _>")]
     pub max: u32,
     /// Replicas at the very first start; later starts go on with the last decided number. `min` if not given.
     pub initial: Option<u32>,
     /// Most replicas to start in one tick; no limit if not given.
+    #[serde(default, deserialize_with = "within::<1, 100_000, _, _>")]
     pub up_max: Option<u32>,
     /// Most replicas to stop in one tick; no limit if not given.
+    #[serde(default, deserialize_with = "within::<1, 100_000, _, _>")]
     pub down_max: Option<u32>,
     /// How long after a change nothing is stopped; not at all if not given.
+    #[serde(default, deserialize_with = "within::<0, { 30 * DAY }, _, _>")]
     pub cooldown: Option<Span>,
     /// Queries by name: their answers are what the plugin decides from.
     #[serde(default)]
@@ -98,24 +102,20 @@ impl Config {
         }
     }
 
-    /// Finds the first thing that cannot work, before anything runs.
-    pub fn check(&self) -> Result<()> {
-        self.policy().check()?;
-        if self.every.0 < Duration::from_millis(100) {
-            return Err(Error::invalid(format!("every = \"{}\" is too often; at least `100ms`", self.every)));
+    /// What is wrong that no single key can tell.
+    pub fn faults(&self) -> Vec<Fault> {
+        let (min, max, mut faults) = (self.min, self.max, Vec::new());
+        if min > max {
+            faults.push(Fault::new("min", format!("min is {min} and max is {max}; min cannot be above max")));
         }
-        if let Some(initial) = self.initial
-            && self.policy().within(initial) != initial
-        {
-            return Err(Error::invalid(format!(
-                "initial = {initial} is outside of min = {} and max = {}",
-                self.min, self.max
-            )));
+        if let Some(initial) = self.initial.filter(|initial| min <= max && self.policy().within(*initial) != *initial) {
+            let message = format!("initial = {initial} is outside of min = {min} and max = {max}");
+            faults.push(Fault::new("initial", message));
         }
         if self.signals.len() > SIGNALS_MAX {
-            return Err(Error::invalid(format!("{} signals; at most {SIGNALS_MAX}", self.signals.len())));
+            faults.push(Fault::new("signals", format!("{} signals; at most {SIGNALS_MAX}", self.signals.len())));
         }
-        Ok(())
+        faults
     }
 }
 
@@ -188,8 +188,7 @@ impl Scaler {
         tables: &BTreeMap<String, Vec<TableName>>,
         last: Option<Memory>,
         parts: Parts,
-    ) -> Result<Scaler> {
-        config.check()?;
+    ) -> Scaler {
         let questions = config.signals.iter().map(|(signal, sql)| Question {
             name: signal.clone(),
             sql: sql.clone(),
@@ -198,7 +197,7 @@ impl Scaler {
         let policy = config.policy();
         let remembered = last.as_ref().is_some_and(|last| policy.within(last.decided) == last.decided);
         let memory = last.unwrap_or(Memory { decided: config.initial.unwrap_or(config.min), state: Vec::new() });
-        Ok(Scaler {
+        Scaler {
             who: Who {
                 scaler: name.to_owned(),
                 workload: config.workload.clone(),
@@ -218,7 +217,7 @@ impl Scaler {
             open: BTreeMap::new(),
             unwritten: VecDeque::new(),
             parts,
-        })
+        }
     }
 
     /// Turns until it is told to stop. The workload is left as it is: stopping it is its owner's.

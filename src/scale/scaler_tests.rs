@@ -148,7 +148,7 @@ fn scaler(world: &Shared, clock: &Clock, more: &str, last: Option<Memory>) -> Sc
         actuator: Arc::new(world.clone()),
         clock: clock.clone(),
     };
-    Scaler::new("web", &config(more), &tables, last, parts).unwrap()
+    Scaler::new("web", &config(more), &tables, last, parts)
 }
 
 fn world(proposes: u32) -> Shared {
@@ -320,13 +320,19 @@ async fn the_loop_ticks_while_it_acts_and_stops_when_told() {
 
 #[test]
 fn mistakes_in_a_config() {
-    for (more, named) in [("initial = 9", "outside of min = 1 and max = 5"), ("up_max = 0", "at least 1")] {
-        let error = config(more).check().err().map(|error| error.to_string());
-        assert!(error.as_deref().is_some_and(|error| error.contains(named)), "{more}: {error:?}");
+    for (more, key, named) in [
+        ("max = 5\ninitial = 9", "initial", "outside of min = 1 and max = 5"),
+        ("min = 6\nmax = 5", "min", "min cannot be above max"),
+    ] {
+        let config: Config = toml::from_str(&format!("plugin = \"hpa\"\nworkload = \"web\"\n{more}")).unwrap();
+        let faults = config.faults();
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].key == key && faults[0].error.message().contains(named), "{faults:?}");
     }
-    for wrong in ["min = 6\nmax = 5", "max = 0\nmin = 0", "max = 1\nevery = \"1ms\""] {
+    for wrong in
+        ["max = 0", "max = 1\nevery = \"1ms\"", "max = 5\nup_max = 0", "max = 5\ndown_max = 0", "max = 5\nmaxx = 3"]
+    {
         let text = format!("plugin = \"hpa\"\nworkload = \"web\"\n{wrong}");
-        assert!(toml::from_str::<Config>(&text).unwrap().check().is_err(), "{wrong}");
+        assert!(toml::from_str::<Config>(&text).is_err(), "{wrong}");
     }
-    assert!(toml::from_str::<Config>("plugin = \"hpa\"\nworkload = \"web\"\nmax = 5\nmaxx = 3").is_err());
 }

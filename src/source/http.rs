@@ -9,7 +9,7 @@ use crate::codec::lines::{Limits, Lines};
 use crate::codec::{BadLine, Decoded, Received, lines, ndjson};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Ack, Batch, Delivery, Kind};
-use crate::units::{ByteSize, Span};
+use crate::units::{ByteSize, GIB, HOUR, MIB, Span, within};
 use bytes::Bytes;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -39,13 +39,13 @@ const KEY_BYTES_MAX: usize = 256;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Bytes a body may have, unpacked.
-    #[serde(default = "body_bytes_max")]
+    #[serde(default = "body_bytes_max", deserialize_with = "within::<1, GIB, _, _>")]
     pub body_bytes_max: ByteSize,
     /// Bytes a line may have; a longer one is a dead letter with its start.
-    #[serde(default = "super::file::line_bytes_max")]
+    #[serde(default = "super::file::line_bytes_max", deserialize_with = "within::<1, { 64 * MIB }, _, _>")]
     pub line_bytes_max: ByteSize,
     /// How long a push waits to be stored before it is answered with 503.
-    #[serde(default = "wait_max")]
+    #[serde(default = "wait_max", deserialize_with = "within::<10, HOUR, _, _>")]
     pub wait_max: Span,
 }
 
@@ -55,19 +55,6 @@ fn body_bytes_max() -> ByteSize {
 
 fn wait_max() -> Span {
     Span(Duration::from_secs(30))
-}
-
-impl Config {
-    /// Finds mistakes that the types do not.
-    pub fn check(&self) -> Result<()> {
-        if self.body_bytes_max.0 == 0 || self.body_bytes_max.0 > 1 << 30 {
-            return Err(Error::invalid(format!(
-                "`body_bytes_max = \"{}\"` must be from 1 B to 1 GiB",
-                self.body_bytes_max
-            )));
-        }
-        super::check_line_bytes_max(self.line_bytes_max)
-    }
 }
 
 /// How a body is written.
@@ -126,9 +113,8 @@ impl Drop for Waiting {
 
 impl Inlet {
     /// The inlet of one source.
-    pub fn new(config: Config, outlet: Outlet) -> Result<Self> {
-        config.check()?;
-        Ok(Inlet { config: Arc::new(config), outlet, waiting: Arc::default() })
+    pub fn new(config: Config, outlet: Outlet) -> Self {
+        Inlet { config: Arc::new(config), outlet, waiting: Arc::default() }
     }
 
     /// Bytes a body may have, unpacked.
@@ -249,7 +235,7 @@ mod tests {
     }
 
     fn inlet(pipeline: &Pipeline) -> Inlet {
-        Inlet::new(toml::from_str("wait_max = \"200ms\"").unwrap(), pipeline.outlet.clone()).unwrap()
+        Inlet::new(toml::from_str("wait_max = \"200ms\"").unwrap(), pipeline.outlet.clone())
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use crate::codec::{Received, ndjson};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Ack, Batch, Delivery, Kind};
 use crate::telemetry::{self, Log, Logs, Metrics};
-use crate::units::Span;
+use crate::units::{DAY, Span, within};
 use serde::Deserialize;
 use std::time::Duration;
 use tracing::Instrument;
@@ -38,7 +38,7 @@ const GATHER: Duration = Duration::from_millis(200);
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// How often metrics are taken.
-    #[serde(default = "every")]
+    #[serde(default = "every", deserialize_with = "within::<100, DAY, _, _>")]
     pub every: Span,
 }
 
@@ -52,16 +52,8 @@ impl Default for Config {
     }
 }
 
-impl Config {
-    /// Finds mistakes that the types do not.
-    pub fn check(&self) -> Result<()> {
-        super::check_every(self.every)
-    }
-}
-
 /// Delivers our metrics until told to stop.
 pub async fn run_metrics(config: Config, outlet: Outlet, metrics: Metrics) -> Result<()> {
-    config.check()?;
     let mut ticks = tokio::time::interval(config.every.0);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let work = async {

@@ -19,12 +19,10 @@ mod testing;
 pub use progress::{Progress, Standing};
 
 use crate::clock::Clock;
-use crate::error::{Error, ErrorKind, Result, did_you_mean};
+use crate::error::{Error, ErrorKind, Fault, Result, did_you_mean};
 use crate::event::{Delivery, Kind};
-use crate::units::{ByteSize, Span};
 use serde::{Deserialize, Deserializer, de};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -80,15 +78,12 @@ impl Config {
         }
     }
 
-    /// Finds mistakes that the types do not.
-    pub fn check(&self) -> Result<()> {
+    /// What is wrong that no single key can tell.
+    pub fn faults(&self) -> Vec<Fault> {
         match self {
-            Config::File(config) => config.check(),
-            Config::Stdin(config) => config.check(),
-            Config::Http(config) => config.check(),
-            Config::Scrape(config) => config.check(),
-            Config::Internal(config) => config.check(),
-            Config::Processes(config) => config.check(),
+            Config::File(config) => config.faults(),
+            Config::Scrape(config) => config.faults(),
+            Config::Stdin(_) | Config::Http(_) | Config::Internal(_) | Config::Processes(_) => Vec::new(),
         }
     }
 
@@ -115,20 +110,6 @@ pub fn unknown(kind: &str) -> String {
     let names = SOURCES.iter().map(|source| source.name);
     let list: Vec<String> = names.clone().map(|name| format!("`{name}`")).collect();
     format!("unknown source type `{kind}`{}; there are {}", did_you_mean(kind, names), list.join(", "))
-}
-
-fn check_line_bytes_max(size: ByteSize) -> Result<()> {
-    match size.0 {
-        1..=0x0400_0000 => Ok(()),
-        _ => Err(Error::invalid(format!("`line_bytes_max = \"{size}\"` must be from 1 B to 64 MiB"))),
-    }
-}
-
-fn check_every(every: Span) -> Result<()> {
-    match every.0 >= Duration::from_millis(100) {
-        true => Ok(()),
-        false => Err(Error::invalid(format!("`every = \"{every}\"` is too often; at least 100ms"))),
-    }
 }
 
 /// What a source works with while it runs.
@@ -164,8 +145,10 @@ mod tests {
         let mut table: toml::Table = text.parse().map_err(|error| format!("{error}"))?;
         let kind = table.remove("type").and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default();
         let config = Config::deserialize(&kind, table).map_err(|error| error.message().to_owned())?;
-        config.check().map_err(|error| error.message().to_owned())?;
-        Ok(config)
+        match config.faults().first() {
+            Some(fault) => Err(fault.error.message().to_owned()),
+            None => Ok(config),
+        }
     }
 
     #[test]
@@ -185,11 +168,17 @@ mod tests {
             ("type = \"file\"\ninclude = [\"a***\"]", "`a***` is no pattern of files"),
             ("type = \"file\"\ninclude = [\"a\"]\nincldue = []", "unknown field `incldue`"),
             ("type = \"file\"\ninclude = [\"a\"]\ncodec = \"xml\"", "unknown variant `xml`"),
-            ("type = \"file\"\ninclude = [\"a\"]\nline_bytes_max = \"1GiB\"", "`line_bytes_max = \"1.0 GiB\"` must be"),
+            (
+                "type = \"file\"\ninclude = [\"a\"]\nline_bytes_max = \"1GiB\"",
+                "`1GiB` is too much; write at most `64MiB`",
+            ),
             ("type = \"scrape\"", "a scrape needs `targets` or a `workload`"),
             ("type = \"scrape\"\ntargets = [\"localhost\"]", "the target `localhost` must start with"),
-            ("type = \"scrape\"\nworkload = \"w\"\nevery = \"1s\"\ntimeout = \"2s\"", "`timeout = \"2s\"` must be"),
-            ("type = \"processes\"\nevery = \"1ms\"", "`every = \"1ms\"` is too often"),
+            (
+                "type = \"scrape\"\nworkload = \"w\"\nevery = \"1s\"\ntimeout = \"2s\"",
+                "`2s` is longer than `every = \"1s\"`",
+            ),
+            ("type = \"processes\"\nevery = \"1ms\"", "`1ms` is too little; write at least `100ms`"),
         ];
         for (text, want) in rows {
             let error = read(text).unwrap_err();

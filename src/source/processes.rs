@@ -12,7 +12,7 @@ use super::Outlet;
 use crate::codec::metrics::Samples;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Ack, Batch, Delivery, Kind};
-use crate::units::Span;
+use crate::units::{DAY, Span, within};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,7 +32,7 @@ every = "1s"
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// How often they are looked at.
-    #[serde(default = "every")]
+    #[serde(default = "every", deserialize_with = "within::<100, DAY, _, _>")]
     pub every: Span,
     /// Workloads to look at; all of them unless set.
     #[serde(default)]
@@ -41,13 +41,6 @@ pub struct Config {
 
 fn every() -> Span {
     Span(Duration::from_secs(1))
-}
-
-impl Config {
-    /// Finds mistakes that the types do not.
-    pub fn check(&self) -> Result<()> {
-        super::check_every(self.every)
-    }
 }
 
 /// One running process of a workload.
@@ -102,7 +95,6 @@ type Last = HashMap<(String, String), (i64, Used)>;
 
 /// Delivers samples until told to stop.
 pub async fn run(config: Config, outlet: Outlet, running: Running) -> Result<()> {
-    config.check()?;
     let mut ticks = tokio::time::interval(config.every.0);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut last = Last::new();

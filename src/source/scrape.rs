@@ -8,9 +8,9 @@
 use super::Outlet;
 use crate::codec::metrics::Samples;
 use crate::codec::prometheus::{self, Sample};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::event::{Ack, Batch, Delivery, Kind};
-use crate::units::{ByteSize, Span};
+use crate::units::{ByteSize, DAY, GIB, Span, within};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde::Deserialize;
@@ -54,10 +54,10 @@ pub struct Config {
     #[serde(default = "path")]
     pub path: String,
     /// How often each target is asked.
-    #[serde(default = "every")]
+    #[serde(default = "every", deserialize_with = "within::<100, DAY, _, _>")]
     pub every: Span,
     /// How long an answer may take; not longer than `every`, which it is unless `every` is longer than 10 s.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "within::<1, DAY, _, _>")]
     pub timeout: Option<Span>,
     /// The label `job` of all samples; the source's name unless set.
     #[serde(default)]
@@ -72,10 +72,10 @@ pub struct Config {
     #[serde(default)]
     pub bearer: Option<Secret>,
     /// Samples one answer may have.
-    #[serde(default = "samples_max")]
+    #[serde(default = "samples_max", deserialize_with = "within::<1, 100_000_000, _, _>")]
     pub samples_max: usize,
     /// Bytes one answer may have.
-    #[serde(default = "bytes_max")]
+    #[serde(default = "bytes_max", deserialize_with = "within::<1, GIB, _, _>")]
     pub bytes_max: ByteSize,
 }
 
@@ -164,27 +164,25 @@ impl Targets {
 }
 
 impl Config {
-    /// Finds mistakes that the types do not.
-    pub fn check(&self) -> Result<()> {
+    /// What is wrong that no single key can tell.
+    pub fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
         if self.targets.is_empty() && self.workload.is_none() {
-            return Err(Error::invalid("a scrape needs `targets` or a `workload`"));
+            faults.push(Fault::new("", "a scrape needs `targets` or a `workload`"));
         }
-        if let Some(url) = self.targets.iter().find(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
-            return Err(Error::invalid(format!("the target `{url}` must start with `http://` or `https://`")));
+        for (at, url) in self.targets.iter().enumerate() {
+            let before = self.targets.iter().take(at);
+            let wrong = address_fault(url).or_else(|| twin_fault(url, before));
+            faults.extend(wrong.map(|message| Fault::new(format!("targets.{at}"), message)));
         }
-        if self.every.0 < Duration::from_millis(100) {
-            return Err(Error::invalid(format!("`every = \"{}\"` is too often; at least 100ms", self.every)));
-        }
-        if let Some(timeout) = self.timeout.filter(|timeout| timeout.0 > self.every.0 || timeout.0.is_zero()) {
-            return Err(Error::invalid(format!(
-                "`timeout = \"{timeout}\"` must be more than 0 and at most `every = \"{}\"`",
-                self.every
-            )));
+        if let Some(timeout) = self.timeout.filter(|timeout| timeout.0 > self.every.0) {
+            let message = format!("`{timeout}` is longer than `every = \"{}\"`; write at most that", self.every);
+            faults.push(Fault::new("timeout", message));
         }
         if !self.path.starts_with('/') {
-            return Err(Error::invalid(format!("`path = \"{}\"` must start with `/`", self.path)));
+            faults.push(Fault::new("path", format!("`path = \"{}\"` must start with `/`", self.path)));
         }
-        Ok(())
+        faults
     }
 
     fn timeout(&self) -> Duration {
@@ -199,7 +197,6 @@ impl Config {
 
 /// Asks all targets until told to stop.
 pub async fn run(config: Config, outlet: Outlet, found: Targets, fetch: Arc<dyn Fetch>) -> Result<()> {
-    config.check()?;
     let mut running: HashMap<String, (Target, CancellationToken)> = HashMap::new();
     let mut tasks = JoinSet::new();
     loop {
@@ -318,7 +315,11 @@ impl One {
         if fetched.status != 200 {
             return Err(Error::new(ErrorKind::Foreign, format!("answered with status {}", fetched.status)));
         }
-        prometheus::parse(&fetched.body, fetched.content_type.as_deref(), self.config.samples_max)
+        let content_type = fetched.content_type.as_deref();
+        prometheus::parse(&fetched.body, content_type, self.config.samples_max).map_err(|error| match error.kind() {
+            ErrorKind::Limit => error,
+            _ => error.within(answered(content_type)),
+        })
     }
 
     fn columns(
@@ -358,6 +359,50 @@ impl One {
         labels.retain(|_, value| !value.is_empty());
         labels
     }
+}
+
+/// What is wrong with an address.
+fn address_fault(url: &str) -> Option<String> {
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        return Some(format!("the target `{url}` must start with `http://` or `https://`"));
+    }
+    let address = url.parse::<hyper::Uri>().ok();
+    let host = address.as_ref().and_then(hyper::Uri::host).filter(|host| !host.is_empty());
+    // What stands behind the host is a port, or nothing.
+    let port = host.and_then(|host| instance(url).strip_prefix(host)).map(|port| port.trim_start_matches(':'));
+    match port {
+        Some(port) if port.is_empty() || port.parse::<u16>().is_ok() => None,
+        _ => Some(format!("the target `{url}` is no address; write it like `http://127.0.0.1:9100/metrics`")),
+    }
+}
+
+/// Samples of two addresses of one host and port would have the same labels, and nobody could tell them apart.
+fn twin_fault<'a>(url: &str, mut others: impl Iterator<Item = &'a String>) -> Option<String> {
+    let other = others.find(|other| instance(other) == instance(url))?;
+    Some(match other == url {
+        true => format!("the target `{url}` is there twice; take one away"),
+        false => format!(
+            "the targets `{other}` and `{url}` would have the same labels, because `instance` is the host and port; give one a \
+             source of its own, whose name is its `job`"
+        ),
+    })
+}
+
+/// What an answer was that holds no metrics.
+fn answered(content_type: Option<&str>) -> String {
+    let Some(shown) = content_type else {
+        return "the answer, without a content type, is not in the Prometheus text format".to_owned();
+    };
+    let format = match shown.split(';').next().unwrap_or_default().trim() {
+        "text/plain" => "in the Prometheus text format",
+        "application/openmetrics-text" => "OpenMetrics",
+        _ => {
+            return format!(
+                "the answer is `{shown}`, not metrics; name the address that serves them, often `/metrics`"
+            );
+        }
+    };
+    format!("the answer (`{shown}`) is not {format}")
 }
 
 /// A target's own place in the interval, the same after each restart.
@@ -407,9 +452,15 @@ mod tests {
 
     impl Fake {
         fn answers(&self, url: &str, status: u16, body: &str) {
+            // As servers tell it by the ending of the path.
+            let content_type = match url.rsplit('.').next() {
+                Some("html") => "text/html; charset=utf-8",
+                Some("open") => "application/openmetrics-text; version=1.0.0",
+                _ => "text/plain; version=0.0.4",
+            };
             let fetched = Fetched {
                 status,
-                content_type: Some("text/plain; version=0.0.4".into()),
+                content_type: Some(content_type.to_owned()),
                 body: Bytes::copy_from_slice(body.as_bytes()),
             };
             self.0.lock().unwrap().insert(url.to_owned(), Ok(fetched));
@@ -487,8 +538,27 @@ mod tests {
         let rows = [
             ("http://h/refused", "", 200, "connection refused"),
             ("http://h/status", "a 1\n", 500, "answered with status 500"),
-            ("http://h/text", "a 1\nb c\n", 200, "line 2: `c` is no number"),
-            ("http://h/many", "a 1\nb 1\nc 1\n", 200, "line 3: more than 2 samples (`samples_max`)"),
+            (
+                "http://h/text",
+                "a 1\nb c\n",
+                200,
+                "the answer (`text/plain; version=0.0.4`) is not in the Prometheus text format: line 2, `b c`: `c` is no number",
+            ),
+            (
+                "http://h/page.html",
+                "\n<!DOCTYPE html>\n",
+                200,
+                "the answer is `text/html; charset=utf-8`, not metrics; name the address that serves them, often `/metrics`: \
+                 line 2, `<!DOCTYPE html>`: `<!DOCTYPE html>` is no name of a metric",
+            ),
+            (
+                "http://h/cut.open",
+                "a 1\n",
+                200,
+                "the answer (`application/openmetrics-text; version=1.0.0`) is not OpenMetrics: the text does not end with `# EOF`, so \
+                 it may be cut off",
+            ),
+            ("http://h/many", "a 1\nb 1\nc 1\n", 200, "line 3, `c 1`: more than 2 samples (`samples_max`)"),
             ("http://h/slow", "", 200, "no answer within 100ms (`timeout`)"),
         ];
         for (url, body, status, error) in rows {
@@ -502,6 +572,33 @@ mod tests {
             assert_eq!(lines[0], "gauge up{instance=h,job=j} 0", "{url}");
             let (_, standing) = pipeline.outlet.progress.standings().remove(0);
             assert_eq!((standing.error.as_str(), standing.caught_up_at), (error, 0), "{url}");
+        }
+    }
+
+    #[test]
+    fn every_bad_target_is_told() {
+        let mut config = config(&[
+            "localhost:9100",
+            "http://",
+            "http://h:1/metrics",
+            "http://h:1/probe?target=x",
+            "http://h:2/metrics",
+            "http://h:2/metrics",
+            "http://h:port/",
+        ]);
+        config.path = "metrics".into();
+        let told: Vec<_> = config.faults().into_iter().map(|fault| (fault.key, fault.error.to_string())).collect();
+        let wanted = [
+            ("targets.0", "must start with `http://`"),
+            ("targets.1", "is no address"),
+            ("targets.3", "would have the same labels"),
+            ("targets.5", "is there twice"),
+            ("targets.6", "is no address"),
+            ("path", "must start with `/`"),
+        ];
+        assert_eq!(told.len(), wanted.len(), "{told:?}");
+        for ((key, message), (wanted_key, says)) in told.iter().zip(wanted) {
+            assert!(key == wanted_key && message.contains(says), "{key}: {message}");
         }
     }
 

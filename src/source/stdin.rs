@@ -8,7 +8,7 @@ use crate::codec::lines::{Limits, Lines};
 use crate::codec::{Codec, Received};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Accepted, Ack, Batch, Delivery, Kind};
-use crate::units::ByteSize;
+use crate::units::{ByteSize, MIB, within};
 use bytes::Bytes;
 use serde::Deserialize;
 use std::collections::VecDeque;
@@ -37,15 +37,8 @@ pub struct Config {
     #[serde(default)]
     pub codec: Codec,
     /// Bytes a line may have; a longer one is a dead letter with its start.
-    #[serde(default = "super::file::line_bytes_max")]
+    #[serde(default = "super::file::line_bytes_max", deserialize_with = "within::<1, { 64 * MIB }, _, _>")]
     pub line_bytes_max: ByteSize,
-}
-
-impl Config {
-    /// Finds mistakes that the types do not.
-    pub fn check(&self) -> Result<()> {
-        super::check_line_bytes_max(self.line_bytes_max)
-    }
 }
 
 /// Reads standard input to its end.
@@ -55,7 +48,6 @@ pub async fn run(config: Config, outlet: Outlet) -> Result<()> {
 
 /// Reads anything to its end.
 pub async fn run_with(config: Config, outlet: Outlet, input: impl Read + Send + 'static) -> Result<()> {
-    config.check()?;
     let limits = Limits { line: config.line_bytes_max.as_usize(), ..Limits::default() };
     let mut pipe = Pipe { codec: config.codec, outlet, lines: Lines::new(limits), answers: VecDeque::new() };
     let (sender, mut came) = mpsc::channel(2);

@@ -18,7 +18,7 @@ pub use balancer::Connections;
 pub use ports::PortRange;
 
 use crate::clock::Clock;
-use crate::error::{Error, Result, did_you_mean};
+use crate::error::{Fault, Result, did_you_mean};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Deserializer};
 use std::sync::Arc;
@@ -186,23 +186,19 @@ impl Config {
         }
     }
 
-    /// Finds the first thing that cannot work, before anything runs. `max` is the most that its scaler may ask for.
-    pub fn check(&self, max: Option<u32>) -> Result<()> {
-        match self {
-            Config::Process(config) => {
-                config.check()?;
-                let capacity = config.ports.count();
-                match max {
-                    Some(max) if max > capacity => Err(Error::invalid(format!(
-                        "ports = \"{}\" has room for {}, the scaler may ask for {max}; widen the range or lower `max`",
-                        config.ports,
-                        super::policy::replicas(capacity)
-                    ))),
-                    _ => Ok(()),
-                }
-            }
-            Config::None(none::Config {}) => Ok(()),
+    /// What is wrong that no single key can tell. `max` is the most that its scaler may ask for.
+    pub fn faults(&self, max: Option<u32>) -> Vec<Fault> {
+        let Config::Process(config) = self else { return Vec::new() };
+        let mut faults = config.faults();
+        let capacity = config.ports.count();
+        if let Some(max) = max.filter(|max| *max > capacity) {
+            let (ports, room) = (config.ports, super::policy::replicas(capacity));
+            let message = format!(
+                "ports = \"{ports}\" has room for {room}, the scaler may ask for {max}; widen the range or lower `max`"
+            );
+            faults.push(Fault::new("ports", message));
         }
+        faults
     }
 
     /// Opens the workload with no replica yet; its balancer listens already.
@@ -218,17 +214,20 @@ impl Config {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Config> {
+    fn read(text: &str, max: Option<u32>) -> Result<Config, String> {
         let mut table: toml::Table = toml::from_str(text).unwrap();
         let kind = table.remove("type").unwrap();
-        Config::read(kind.as_str().unwrap(), table).map_err(|error| Error::invalid(error.to_string()))
+        let config = Config::read(kind.as_str().unwrap(), table).map_err(|error| error.to_string())?;
+        match config.faults(max).first() {
+            Some(fault) => Err(format!("{}: {}", fault.key, fault.error)),
+            None => Ok(config),
+        }
     }
 
     #[test]
     fn examples_work() {
         for kind in ACTUATORS {
-            let config = read(kind.example).unwrap();
-            config.check(Some(5)).unwrap();
+            read(kind.example, Some(5)).unwrap();
         }
     }
 
@@ -238,6 +237,11 @@ mod tests {
         for (text, max, named) in [
             ("type = \"proces\"", None, "did you mean `process`"),
             ("type = \"none\"\nports = \"1\"", None, "unknown field `ports`"),
+            (
+                &format!("{process}directory = \"/nowhere/at/all\""),
+                None,
+                "directory: `/nowhere/at/all` is no directory",
+            ),
             (process, Some(9), "room for 4 replicas"),
             (&process.replace("{port}", "x"), None, "{port}"),
             (&process.replace("\"x\", \"{port}\"", ""), None, "command"),
@@ -246,8 +250,8 @@ mod tests {
             (&format!("{process}listen = \"0.0.0.0:9000\""), None, "insecure = true"),
             (&format!("{process}listen = \"127.0.0.1:9101\""), None, "within ports"),
         ] {
-            let error = read(text).and_then(|config| config.check(max)).err().map(|error| error.to_string());
-            assert!(error.as_deref().is_some_and(|error| error.contains(named)), "{text}: {error:?}");
+            let error = read(text, max).unwrap_err();
+            assert!(error.contains(named), "{text}: {error}");
         }
     }
 }

@@ -12,9 +12,9 @@ use super::ports::{PortRange, Ports};
 use super::replica::{Asked, Board, Life, Plan};
 use super::spawner::Spawner;
 use super::{Actuator, Ground, Kind, Outcome, Phase, ReplicaStatus, Status};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::scale::policy::replicas as count;
-use crate::units::{Cores, Span};
+use crate::units::{Cores, DAY, HOUR, Span, within};
 use futures::future::BoxFuture;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -59,16 +59,16 @@ pub struct Config {
     /// Path that a healthy replica answers with a status from 200 to 399; if not given, one that takes connections is healthy.
     pub health: Option<String>,
     /// Time between two checks of a replica.
-    #[serde(default = "health_every")]
+    #[serde(default = "health_every", deserialize_with = "within::<10, HOUR, _, _>")]
     pub health_every: Span,
     /// Time for a replica to become healthy; then it is killed and started again.
-    #[serde(default = "start_timeout")]
+    #[serde(default = "start_timeout", deserialize_with = "within::<10, DAY, _, _>")]
     pub start_timeout: Span,
     /// A replica that was healthy and is not for so long is killed and started again.
-    #[serde(default = "unhealthy_timeout")]
+    #[serde(default = "unhealthy_timeout", deserialize_with = "within::<10, DAY, _, _>")]
     pub unhealthy_timeout: Span,
     /// Time for a replica that is stopped to finish the connections that the balancer sent it.
-    #[serde(default = "drain")]
+    #[serde(default = "drain", deserialize_with = "within::<0, HOUR, _, _>")]
     pub drain: Span,
     /// Variables added to the environment of each replica; `{port}` and `{replica}` are filled in.
     #[serde(default)]
@@ -80,7 +80,7 @@ pub struct Config {
     /// File to which replicas' output is appended, `{port}` and `{replica}` filled in; if not given it goes into tidemill's own log.
     pub log: Option<String>,
     /// Connections that the balancer has open at once; more wait to be accepted.
-    #[serde(default = "connections_max")]
+    #[serde(default = "connections_max", deserialize_with = "within::<1, 65_536, _, _>")]
     pub connections_max: usize,
 }
 
@@ -105,31 +105,28 @@ fn connections_max() -> usize {
 }
 
 impl Config {
-    /// Finds the first thing that cannot work, before anything runs.
-    pub fn check(&self) -> Result<()> {
+    /// What is wrong that no single key can tell.
+    pub fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
         if self.command.first().is_none_or(String::is_empty) {
-            return Err(Error::invalid("command is empty; write the program and its arguments"));
-        }
-        if !self.command.iter().chain(self.env.values()).any(|text| text.contains("{port}")) {
-            return Err(Error::invalid(
-                "nothing tells a replica its port; write `{port}` in `command` or in a value of `env`",
-            ));
+            faults.push(Fault::new("command", "command is empty; write the program and its arguments"));
+        } else if !self.command.iter().chain(self.env.values()).any(|text| text.contains("{port}")) {
+            let message = "nothing tells a replica its port; write `{port}` in `command` or in a value of `env`";
+            faults.push(Fault::new("command", message));
         }
         if let Some(health) = &self.health
             && (!health.starts_with('/') || health.parse::<hyper::Uri>().is_err())
         {
-            return Err(Error::invalid(format!("health = \"{health}\" is not a path; write it like `/healthz`")));
+            let message = format!("health = \"{health}\" is not a path; write it like `/healthz`");
+            faults.push(Fault::new("health", message));
         }
-        if let Some(listen) = &self.listen {
-            self.check_listen(listen)?;
+        if let Some(directory) = self.directory.as_ref().filter(|directory| !directory.is_dir()) {
+            let message = format!("`{}` is no directory; make it, or name another", directory.display());
+            faults.push(Fault::new("directory", message));
         }
-        if self.health_every.0 < Duration::from_millis(10) {
-            return Err(Error::invalid("health_every is too short; at least `10ms`"));
-        }
-        if self.connections_max == 0 || self.connections_max > 65_536 {
-            return Err(Error::invalid("connections_max must be from 1 to 65536"));
-        }
-        Ok(())
+        let listen = self.listen.as_ref().and_then(|listen| self.check_listen(listen).err());
+        faults.extend(listen.map(|error| Fault { key: "listen".to_owned(), error }));
+        faults
     }
 
     fn check_listen(&self, listen: &str) -> Result<()> {
@@ -179,7 +176,6 @@ struct Lives {
 impl Process {
     /// Opens the workload: its balancer listens, no replica runs yet.
     pub async fn open(config: Config, ground: Ground) -> Result<Process> {
-        config.check()?;
         let balancer = match &config.listen {
             Some(address) => Some(Balancer::listen(address, config.connections_max).await?),
             None => None,

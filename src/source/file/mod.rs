@@ -5,19 +5,21 @@
 //! **Always:** a position moves only in the delivery of the lines before it, so each line is stored once however we are stopped.
 //! **Never:** a line that has not ended is read, except when its file was rotated away and stayed quiet for `rotate_wait`.
 
+mod pattern;
 mod print;
 mod tail;
 mod tailer;
 
 use super::Outlet;
 use crate::codec::Codec;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::event::{Accepted, Ack, Batch, Delivery, Kind};
-use crate::units::{ByteSize, Span};
+use crate::units::{ByteSize, DAY, HOUR, MIB, Span, within};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use futures::{FutureExt, future};
 use serde::Deserialize;
+use std::path::Path;
 use std::time::Duration;
 use tail::Key;
 use tailer::{Chunk, Tailer};
@@ -50,16 +52,16 @@ pub struct Config {
     #[serde(default)]
     pub start: Start,
     /// How often files are looked at.
-    #[serde(default = "poll")]
+    #[serde(default = "poll", deserialize_with = "within::<1, HOUR, _, _>")]
     pub poll: Span,
     /// How long a file that was rotated away must be quiet before it counts as finished.
-    #[serde(default = "rotate_wait")]
+    #[serde(default = "rotate_wait", deserialize_with = "within::<100, DAY, _, _>")]
     pub rotate_wait: Span,
     /// Bytes a line may have; a longer one is a dead letter with its start.
-    #[serde(default = "line_bytes_max")]
+    #[serde(default = "line_bytes_max", deserialize_with = "within::<1, { 64 * MIB }, _, _>")]
     pub line_bytes_max: ByteSize,
     /// Files that may be open at once.
-    #[serde(default = "files_max")]
+    #[serde(default = "files_max", deserialize_with = "within::<1, 100_000, _, _>")]
     pub files_max: usize,
 }
 
@@ -91,19 +93,24 @@ pub enum Start {
 }
 
 impl Config {
-    /// Finds mistakes that the types do not.
-    pub fn check(&self) -> Result<()> {
+    /// What is wrong that no single key can tell.
+    pub fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
         if self.include.is_empty() {
-            return Err(Error::invalid("`include` is empty; name at least one file"));
+            faults.push(Fault::new("include", "`include` is empty; name at least one file"));
         }
-        for pattern in self.include.iter().chain(&self.exclude) {
-            glob::Pattern::new(pattern)
-                .map_err(|error| Error::invalid(format!("`{pattern}` is no pattern of files: {error}")))?;
+        for (key, patterns) in [("include", &self.include), ("exclude", &self.exclude)] {
+            for (at, text) in patterns.iter().enumerate() {
+                let wrong = match glob::Pattern::new(text) {
+                    Err(error) => Some(format!("`{text}` is no pattern of files: {error}")),
+                    // A pattern may find other things than files; a path that is written out must be one.
+                    Ok(_) if key == "include" => pattern::odd(Path::new(text)),
+                    Ok(_) => None,
+                };
+                faults.extend(wrong.map(|message| Fault::new(format!("{key}.{at}"), message)));
+            }
         }
-        if self.poll.0 < Duration::from_millis(1) {
-            return Err(Error::invalid(format!("`poll = \"{}\"` is too short; at least 1ms", self.poll)));
-        }
-        super::check_line_bytes_max(self.line_bytes_max)
+        faults
     }
 }
 
@@ -111,7 +118,6 @@ type Answers = FuturesUnordered<BoxFuture<'static, (Option<Key>, Result<Accepted
 
 /// Tails until told to stop. `positions` are those of this source, as the store has them.
 pub async fn run(config: Config, outlet: Outlet, positions: Vec<(String, Vec<u8>)>) -> Result<()> {
-    config.check()?;
     let poll = config.poll.0;
     let mut tailer = Tailer::new(config, &outlet, positions);
     let mut answers = Answers::new();

@@ -12,6 +12,7 @@
 //! read on from the place where reading the original stopped, and only then the original anew. So each line that is in either is
 //! read once. Lines that the rotation itself lost, between copying and truncating, nobody can read.
 
+use super::pattern;
 use super::print::{Likeness, Saved, is_start_of};
 use super::tail::{Key, State, Step, Tail};
 use super::{Config, Start};
@@ -21,7 +22,7 @@ use crate::codec::{Decoded, Received};
 use crate::error::Result;
 use crate::event::Position;
 use crate::source::{Outlet, Progress};
-use glob::{MatchOptions, Pattern};
+use glob::Pattern;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io;
@@ -43,9 +44,6 @@ const BUFFER_BYTES: usize = 512 << 10;
 const PASTS_MAX: usize = 256;
 /// A copy that has less than this may be a file of its own that starts with the same words.
 const COPY_BYTES_SURE: u64 = 1024;
-/// Endings of files that are not logs any more.
-const PACKED: [&str; 7] = ["gz", "zst", "bz2", "xz", "zip", "lz4", "Z"];
-
 /// A batch to hand over.
 pub struct Chunk {
     /// the file it is from; none if it only moves positions
@@ -323,30 +321,21 @@ impl Tailer {
 
     /// All files that the patterns find, by what they are.
     fn found(&mut self) -> BTreeMap<Key, Vec<PathBuf>> {
-        let options = MatchOptions { require_literal_separator: true, ..MatchOptions::default() };
         let exclude: Vec<Pattern> = self.config.exclude.iter().filter_map(|text| Pattern::new(text).ok()).collect();
         let mut found: BTreeMap<Key, Vec<PathBuf>> = BTreeMap::new();
         for pattern in &self.config.include {
-            let mut any = false;
-            for path in glob::glob_with(pattern, options).into_iter().flatten().flatten() {
-                let packed = path.extension().is_some_and(|end| PACKED.iter().any(|packed| end == *packed));
-                if packed || exclude.iter().any(|pattern| pattern.matches_path_with(&path, options)) {
-                    continue;
-                }
-                if let Some(metadata) = fs::metadata(&path).ok().filter(fs::Metadata::is_file) {
-                    any = true;
-                    found.entry(Key::of(&metadata)).or_default().push(path);
-                }
-            }
-            if any {
-                if self.told_empty.remove(pattern) {
-                    self.progress.gone(pattern);
-                }
-            } else {
+            let there = pattern::find(pattern, &exclude);
+            if there.files.is_empty() {
+                let why = there.odd.unwrap_or_else(|| format!("no file matches `{pattern}` yet"));
                 if self.told_empty.insert(pattern.clone()) {
-                    tracing::warn!(source = &*self.source, pattern, "no file matches");
+                    tracing::warn!(source = &*self.source, pattern, why, "no file to read");
                 }
-                self.progress.failed(pattern, format!("no file matches `{pattern}` yet"));
+                self.progress.failed(pattern, why);
+            } else if self.told_empty.remove(pattern) {
+                self.progress.gone(pattern);
+            }
+            for (key, path) in there.files {
+                found.entry(key).or_default().push(path);
             }
         }
         if found.len() > self.config.files_max {
