@@ -81,7 +81,7 @@ impl Quantity for ByteSize {
 
     fn written(amount: u64) -> String {
         let units = [(GIB, "GiB"), (MIB, "MiB"), (1 << 10, "KiB")];
-        match units.iter().find(|(unit, _)| amount > 0 && amount % unit == 0) {
+        match units.iter().find(|(unit, _)| amount > 0 && amount.is_multiple_of(*unit)) {
             Some((unit, name)) => format!("{}{name}", amount / unit),
             None => format!("{amount}B"),
         }

@@ -96,7 +96,7 @@ impl Policy {
             Ok(proposal) => {
                 steps.replicas = proposal.replicas;
                 sentences.push(sentence(&proposal.reason));
-                sentences.extend(self.evidence(&mut steps, &case));
+                self.evidence(&mut steps, &case);
                 self.pace(&mut steps, &case);
             }
             Err(error) => {
@@ -105,6 +105,9 @@ impl Policy {
             }
         }
         self.range(&mut steps);
+        if steps.replicas > case.current && desired > Some(case.current) {
+            sentences.extend(although(case.beliefs));
+        }
         sentences.extend(steps.clamps.iter().map(|clamp| own_sentence(&clamp.why)));
         sentences.retain(|sentence| !sentence.is_empty());
         if sentences.is_empty() {
@@ -113,31 +116,20 @@ impl Policy {
         Decision { replicas: steps.replicas, desired, clamps: steps.clamps, reason: sentences.join(" ") }
     }
 
-    /// Down only when every signal is fresh; up also on what a stale one last said, which is then told in a sentence.
-    fn evidence(&self, steps: &mut Steps, case: &Case) -> Option<String> {
+    /// Down only when every signal is fresh; up also on what a stale one last said.
+    fn evidence(&self, steps: &mut Steps, case: &Case) {
         let doubts: Vec<&Belief> = case.beliefs.iter().filter(|belief| belief.freshness != Freshness::Fresh).collect();
-        let stale = doubts.iter().filter(|doubt| doubt.freshness == Freshness::Stale);
-        let stale: Vec<String> = stale.map(|doubt| format!("`{}`", doubt.name)).collect();
-        if doubts.is_empty() || steps.replicas == case.current {
-            return None;
+        let blind = |doubt: &&Belief| matches!(doubt.freshness, Freshness::Missing | Freshness::Failed);
+        if doubts.is_empty() {
+            return;
         }
         if steps.replicas < case.current {
             steps.to("evidence", case.current, format!("not scaled down: {}", tell(&doubts)));
-            return None;
-        }
-        if stale.is_empty() && doubts.len() == case.beliefs.len() {
+        } else if steps.replicas > case.current
+            && doubts.iter().filter(|doubt| blind(doubt)).count() == case.beliefs.len()
+        {
             steps.to("evidence", case.current, format!("not scaled up without any value: {}", tell(&doubts)));
-            return None;
         }
-        let (signals, are, values, their) = match stale.as_slice() {
-            [] => return None,
-            [_] => ("signal", "is", "value", "its"),
-            _ => ("signals", "are", "values", "their"),
-        };
-        let names = stale.join(", ");
-        Some(format!(
-            "Scaled up although {signals} {names} {are} stale: {their} last {values} may add replicas, never take any."
-        ))
     }
 
     /// So many in one tick, and down only after the cooldown.
@@ -185,6 +177,21 @@ impl Steps {
         self.clamps.push(Clamp { name, from: self.replicas, to, why });
         self.replicas = to;
     }
+}
+
+/// The sentence that more replicas rest on stale values, where some do.
+fn although(beliefs: &[Belief]) -> Option<String> {
+    let stale = beliefs.iter().filter(|belief| belief.freshness == Freshness::Stale);
+    let names: Vec<String> = stale.map(|belief| format!("`{}`", belief.name)).collect();
+    let (signals, are, values, their) = match names.len() {
+        0 => return None,
+        1 => ("signal", "is", "value", "its"),
+        _ => ("signals", "are", "values", "their"),
+    };
+    let names = names.join(", ");
+    Some(format!(
+        "Scaled up although {signals} {names} {are} stale: {their} last {values} may add replicas, never take any."
+    ))
 }
 
 fn tell(doubts: &[&Belief]) -> String {
@@ -333,6 +340,9 @@ mod tests {
             "rps is 450. Scaled up although signals `s0`, `s2` are stale: their last values may add replicas, never take any."
         );
         assert_eq!(told(&[Stale], 4), "rps is 450.");
+        let more = Proposal { replicas: 9, ..proposal.clone() };
+        let case = Case { current: 5, proposal: Ok(&more), beliefs: &beliefs(&[Stale]), unchanged: None };
+        assert_eq!(POLICY.decide(case).reason, "rps is 450. Never more than 5.");
         assert_eq!(
             told(&[Missing], 3),
             "rps is 450. Not scaled up without any value: signal `s0` is missing (file is behind)."
