@@ -118,16 +118,15 @@ impl Policy {
 
     /// Down only when every signal is fresh; up also on what a stale one last said.
     fn evidence(&self, steps: &mut Steps, case: &Case) {
-        let doubts: Vec<&Belief> = case.beliefs.iter().filter(|belief| belief.freshness != Freshness::Fresh).collect();
-        let blind = |doubt: &&Belief| matches!(doubt.freshness, Freshness::Missing | Freshness::Failed);
+        let fresh = |belief: &&Belief| belief.freshness == Freshness::Fresh;
+        let valued = |belief: &Belief| matches!(belief.freshness, Freshness::Fresh | Freshness::Stale);
+        let doubts: Vec<&Belief> = case.beliefs.iter().filter(|belief| !fresh(belief)).collect();
         if doubts.is_empty() {
             return;
         }
         if steps.replicas < case.current {
             steps.to("evidence", case.current, format!("not scaled down: {}", tell(&doubts)));
-        } else if steps.replicas > case.current
-            && doubts.iter().filter(|doubt| blind(doubt)).count() == case.beliefs.len()
-        {
+        } else if steps.replicas > case.current && !case.beliefs.iter().any(valued) {
             steps.to("evidence", case.current, format!("not scaled up without any value: {}", tell(&doubts)));
         }
     }
