@@ -16,6 +16,8 @@ pub enum ErrorKind {
     Missing,
     /// Not allowed: a token is missing or wrong, or the address may not be listened on.
     Forbidden,
+    /// It contradicts what was sent before.
+    Conflict,
     /// A limit was reached: time, memory, size, count.
     Limit,
     /// Not now: full, closing, or still starting; trying again later may help.

@@ -135,15 +135,54 @@ fn a_push_can_be_repeated_also_after_a_restart() {
     assert_eq!((&again["accepted"], &again["repeated"]), (&json!(3), &json!(true)));
     assert_eq!(push(&mill, "b", THREE)["repeated"], false);
     assert_eq!(mill.number("SELECT count(*) FROM events"), 6);
+    let refused = |mill: &Mill| {
+        let other = mill.post("/v1/ingest/events", &[("Idempotency-Key", "a")], b"{\"n\":4}\n");
+        assert_eq!(other.status, 422, "{}", other.body);
+        assert!(other.refusal().contains("used for another body"), "{}", other.body);
+        assert_eq!(mill.number("SELECT count(*) FROM events"), 6);
+    };
+    refused(&mill);
     mill.kill();
     let mill = Mill::start(dir.path(), EVENTS);
     assert_eq!(push(&mill, "a", THREE)["repeated"], true);
     assert_eq!(mill.number("SELECT count(*) FROM events"), 6);
+    refused(&mill);
     mill.post("/v1/admin/flush", &[], b"");
     mill.stop();
     let mill = Mill::start(dir.path(), EVENTS);
     assert_eq!(push(&mill, "b", THREE)["repeated"], true);
     assert_eq!(mill.number("SELECT count(*) FROM events"), 6);
+    refused(&mill);
+    mill.stop();
+}
+
+#[test]
+fn a_push_hears_what_stages_gave_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipeline = r#"
+[sources.web]
+type = "http"
+
+[stages.parsed]
+type = "parser"
+inputs = ["web"]
+plugin = "access-log"
+
+[tables.access]
+inputs = ["parsed"]
+"#;
+    let mill = Mill::start(dir.path(), pipeline);
+    let good = r#"127.0.0.1 - - [10/Oct/2000:13:55:36 -0700] "GET / HTTP/1.0" 200 2326"#;
+    let body = format!("{good}\nnonsense\n{good}\nnonsense\n");
+    let push = || mill.post("/v1/ingest/web", &[("Idempotency-Key", "a"), ("Content-Type", "text/plain")], body.as_bytes());
+    for repeated in [false, true] {
+        let told = push().json();
+        assert_eq!((&told["accepted"], &told["dead"], &told["repeated"]), (&json!(2), &json!(2), &json!(repeated)));
+        let errors = told["errors"].as_array().unwrap();
+        assert_eq!((errors.len(), &errors[0]["stage"], &errors[0]["events"]), (1, &json!("parsed"), &json!(2)), "{told}");
+        let reason = mill.rows("SELECT DISTINCT reason FROM tidemill.dead_letters");
+        assert_eq!(reason, [json!({ "reason": errors[0]["reason"] })]);
+    }
     mill.stop();
 }
 

@@ -6,6 +6,7 @@ use crate::error::Result;
 use arrow::array::{ArrayRef, BinaryArray, StringArray, TimestampNanosecondArray};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// One event that could not be handled.
@@ -23,6 +24,36 @@ pub struct DeadLetter {
     pub reason: String,
     /// the original bytes
     pub raw: Vec<u8>,
+}
+
+/// The most different losses that are told; all of them are dead letters.
+pub const LOSSES_MAX: usize = 100;
+
+/// Events that one stage gave up for one reason, as told to whoever sent them.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Loss {
+    /// the stage
+    pub stage: Arc<str>,
+    /// in words
+    pub reason: String,
+    /// how many
+    pub events: u64,
+}
+
+/// Dead letters by stage and reason, in the order of the first of each.
+pub fn losses(letters: &[DeadLetter]) -> Vec<Loss> {
+    let mut losses: Vec<Loss> = Vec::new();
+    let mut places: HashMap<(&str, &str), usize> = HashMap::new();
+    for letter in letters {
+        let same = (&*letter.stage, letter.reason.as_str());
+        if let Some(loss) = places.get(&same).and_then(|at| losses.get_mut(*at)) {
+            loss.events += 1;
+        } else if losses.len() < LOSSES_MAX {
+            places.insert(same, losses.len());
+            losses.push(Loss { stage: letter.stage.clone(), reason: letter.reason.clone(), events: 1 });
+        }
+    }
+    losses
 }
 
 /// The table they land in.

@@ -4,6 +4,7 @@
 //!
 //! **Always:** an [`Ack`] answers exactly once; one that is dropped unanswered says that the work was given up.
 
+use super::dead_letter::{self, Loss};
 use super::{DeadLetter, Kind};
 use crate::error::{Error, ErrorKind, Result};
 use arrow::record_batch::RecordBatch;
@@ -40,11 +41,20 @@ pub struct Delivery {
     /// Where the source stands once this is safe.
     pub positions: Vec<Position>,
     /// The client's name for this delivery: a second one of the same name is answered and not stored again.
-    pub key: Option<String>,
+    pub key: Option<Key>,
     /// Whether the source can wait for a full disk to become free (it keeps its place), or wants to hear of it at once.
     pub patient: bool,
     /// Who wants to know when it is safe.
     pub ack: Ack,
+}
+
+/// A client's name for a delivery, by which a second try is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// The name, unique over all sources.
+    pub name: String,
+    /// SHA-256 of what was sent under it: something else under the same name is refused.
+    pub digest: [u8; 32],
 }
 
 /// What is safe now: written and fsynced.
@@ -61,23 +71,42 @@ pub struct Accepted {
 
 /// The promise of one answer.
 #[derive(Debug)]
-pub struct Ack(Option<oneshot::Sender<Result<Accepted>>>);
+pub struct Ack {
+    answer: Option<oneshot::Sender<Result<Accepted>>>,
+    losses: Option<oneshot::Sender<Vec<Loss>>>,
+}
 
 impl Ack {
     /// A promise, and where its answer arrives.
     pub fn new() -> (Ack, oneshot::Receiver<Result<Accepted>>) {
-        let (sender, receiver) = oneshot::channel();
-        (Ack(Some(sender)), receiver)
+        let (answer, receiver) = oneshot::channel();
+        (Ack { answer: Some(answer), losses: None }, receiver)
+    }
+
+    /// The same for one who wants to know, before the answer, which events were given up on the way.
+    pub fn with_losses() -> (Ack, oneshot::Receiver<Result<Accepted>>, oneshot::Receiver<Vec<Loss>>) {
+        let (mut ack, receiver) = Ack::new();
+        let (losses, lost) = oneshot::channel();
+        ack.losses = Some(losses);
+        (ack, receiver, lost)
     }
 
     /// Nobody waits.
     pub fn nobody() -> Ack {
-        Ack(None)
+        Ack { answer: None, losses: None }
+    }
+
+    /// Says what was given up on the way, to one who wants to know.
+    pub fn tell(&mut self, given_up: &[DeadLetter]) {
+        if let Some(sender) = self.losses.take() {
+            // The one who asked may have gone away.
+            let _ = sender.send(dead_letter::losses(given_up));
+        }
     }
 
     /// Answers.
     pub fn answer(mut self, answer: Result<Accepted>) {
-        if let Some(sender) = self.0.take() {
+        if let Some(sender) = self.answer.take() {
             // The one who asked may have gone away; the rows are where they are either way.
             let _ = sender.send(answer);
         }
@@ -86,7 +115,7 @@ impl Ack {
 
 impl Drop for Ack {
     fn drop(&mut self) {
-        if let Some(sender) = self.0.take() {
+        if let Some(sender) = self.answer.take() {
             let _ = sender.send(Err(Error::new(ErrorKind::Unavailable, "tidemill is stopping; send it again later")));
         }
     }

@@ -15,5 +15,5 @@ pub mod table_name;
 
 pub use columns::{Kind, Type};
 pub use dead_letter::DeadLetter;
-pub use delivery::{Accepted, Ack, Batch, Delivery, Position};
+pub use delivery::{Accepted, Ack, Batch, Delivery, Key, Position};
 pub use table_name::TableName;

@@ -62,15 +62,18 @@ impl Lane {
 
     /// Runs one delivery through its stages and hands over what came of it.
     pub fn take(&mut self, delivery: Delivery) -> Result<()> {
+        let mut ack = delivery.ack;
+        let unread = delivery.dead.len();
         let mut yielded = Yield { tables: Vec::new(), dead: delivery.dead };
         let first = self.plan.first.clone();
         let outcome = self.flow(&first, &delivery.batch, &mut yielded);
         if let Err(error) = outcome {
             let stop = error.kind() == ErrorKind::Foreign;
-            delivery.ack.answer(Err(error.clone()));
+            ack.answer(Err(error.clone()));
             tracing::error!(source = &*self.plan.source, %error, "a delivery was not taken");
             return if stop { Err(error) } else { Ok(()) };
         }
+        ack.tell(yielded.dead.get(unread..).unwrap_or_default());
         let accepted = Accepted {
             rows: yielded.tables.iter().map(|(_, _, rows)| rows.num_rows() as u64).sum(),
             dead: yielded.dead.len() as u64,
@@ -92,7 +95,7 @@ impl Lane {
                 append.positions.push(Position { name: state_name(name, &self.plan.source), value: state.to_vec() });
             }
         }
-        (self.submit)(append, delivery.ack);
+        (self.submit)(append, ack);
         Ok(())
     }
 

@@ -168,6 +168,7 @@ fn kind(kind: ErrorKind) -> &'static str {
         ErrorKind::Invalid => "invalid",
         ErrorKind::Missing => "missing",
         ErrorKind::Forbidden => "forbidden",
+        ErrorKind::Conflict => "conflict",
         ErrorKind::Limit => "limit",
         ErrorKind::Unavailable => "unavailable",
         ErrorKind::Foreign => "foreign",

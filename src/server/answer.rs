@@ -46,12 +46,14 @@ pub struct ErrorBody {
 /// The word and the status of each kind of error.
 ///
 /// A query that reaches a limit gets 422, not 413 or 5xx: nothing is wrong with the request's size or the server, and asking the
-/// same again, as clients do after a 5xx, would only cost the same again.
+/// same again, as clients do after a 5xx, would only cost the same again. So does a body under the key of another one, as
+/// draft-ietf-httpapi-idempotency-key-header has it.
 pub fn status(kind: ErrorKind) -> (&'static str, StatusCode) {
     match kind {
         ErrorKind::Invalid => ("invalid", StatusCode::BAD_REQUEST),
         ErrorKind::Missing => ("missing", StatusCode::NOT_FOUND),
         ErrorKind::Forbidden => ("forbidden", StatusCode::FORBIDDEN),
+        ErrorKind::Conflict => ("conflict", StatusCode::UNPROCESSABLE_ENTITY),
         ErrorKind::Limit => ("limit", StatusCode::UNPROCESSABLE_ENTITY),
         ErrorKind::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),
         ErrorKind::Foreign => ("foreign", StatusCode::BAD_GATEWAY),

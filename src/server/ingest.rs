@@ -8,7 +8,8 @@
 //! | none, `application/octet-stream`, `application/x-www-form-urlencoded` (what curl sends unasked) | whatever it looks like |
 //!
 //! `Content-Encoding` may be `gzip` or `zstd`. A second push with the same `Idempotency-Key` is answered like the first and not
-//! stored again. Lines that cannot be read do not refuse the others: they become dead letters and are listed in the answer.
+//! stored again; with another body it is refused (422). Lines that cannot be read do not refuse the others: they become dead
+//! letters and are listed in the answer, and so are events that a stage gave up.
 
 use super::House;
 use super::answer::Refusal;
@@ -158,8 +159,10 @@ pub(super) fn text(headers: &HeaderMap, name: HeaderName) -> Result<&str, Refusa
 }
 
 fn told(pushed: &Pushed) -> Value {
-    let listed = pushed.errors.iter().take(ERRORS_MAX);
-    let errors: Vec<_> = listed.map(|bad| json!({ "line": bad.line, "reason": bad.reason })).collect();
+    let bad = pushed.errors.iter().map(|bad| json!({ "line": bad.line, "reason": bad.reason }));
+    let lost = pushed.losses.iter();
+    let lost = lost.map(|loss| json!({ "stage": &*loss.stage, "reason": loss.reason, "events": loss.events }));
+    let errors: Vec<_> = bad.chain(lost).take(ERRORS_MAX).collect();
     json!({ "accepted": pushed.accepted, "dead": pushed.dead, "repeated": pushed.repeated, "errors": errors })
 }
 

@@ -111,7 +111,7 @@ impl IngestDoor for Inlet {
             let bad = (1..).zip(&lines).filter(|(_, line)| **line == b"bad");
             let errors: Vec<_> = bad.map(|(line, _)| BadLine { line, reason: "not JSON".to_owned() }).collect();
             let dead = errors.len() as u64;
-            Ok(Pushed { accepted: lines.len() as u64 - dead, dead, repeated: false, errors })
+            Ok(Pushed { accepted: lines.len() as u64 - dead, dead, repeated: false, errors, losses: Vec::new() })
         }
         .boxed()
     }

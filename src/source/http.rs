@@ -8,10 +8,12 @@ use super::Outlet;
 use crate::codec::lines::{Limits, Lines};
 use crate::codec::{BadLine, Decoded, Received, lines, ndjson};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Ack, Batch, Delivery, Kind};
+use crate::event::dead_letter::Loss;
+use crate::event::{Ack, Batch, Delivery, Key, Kind};
 use crate::units::{ByteSize, GIB, HOUR, MIB, Span, within};
 use bytes::Bytes;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -84,7 +86,8 @@ pub struct Push {
 /// What became of it; all of it is safe.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Pushed {
-    /// events that were read from the body and stored, or dropped by a stage that is asked to
+    /// events that were read from the body and that no stage gave up: stored, or left out by a filter. One that goes several ways
+    /// and is given up on one of them is not among them.
     pub accepted: u64,
     /// events in `tidemill.dead_letters`
     pub dead: u64,
@@ -92,6 +95,8 @@ pub struct Pushed {
     pub repeated: bool,
     /// what could not become an event; at most 100 of them
     pub errors: Vec<BadLine>,
+    /// what stages gave up; at most 100 of them
+    pub losses: Vec<Loss>,
 }
 
 /// Where the server puts what it is sent. Cloning shares it.
@@ -149,14 +154,13 @@ impl Inlet {
             return Err(Error::invalid(format!("an idempotency key must have 1 to {KEY_BYTES_MAX} bytes")));
         }
         let bytes = push.body.len() as u64;
-        let key = push.key.clone().map(|key| format!("{}:{key}", self.outlet.name));
-        let decoded = self.decoded(push).await?;
-        let accepted = decoded.columns.num_rows() as u64;
-        if accepted == 0 && decoded.dead.is_empty() {
-            return Ok(Pushed { accepted, dead: 0, repeated: false, errors: Vec::new() });
+        let (decoded, key) = self.decoded(push).await?;
+        let (read, unread) = (decoded.columns.num_rows() as u64, decoded.dead.len() as u64);
+        if read == 0 && unread == 0 {
+            return Ok(Pushed { accepted: 0, dead: 0, repeated: false, errors: Vec::new(), losses: Vec::new() });
         }
-        self.outlet.progress.read("", accepted, bytes);
-        let (ack, safe) = Ack::new();
+        self.outlet.progress.read("", read, bytes);
+        let (ack, safe, mut losses) = Ack::with_losses();
         let delivery = Delivery {
             source: self.outlet.name.clone(),
             batch: Batch { kind: Kind::Logs, columns: decoded.columns },
@@ -175,16 +179,29 @@ impl Inlet {
             })
         };
         let stored = tokio::time::timeout(self.config.wait_max.0, stored).await.map_err(late)??;
-        Ok(Pushed { accepted, dead: stored.dead, repeated: stored.repeated, errors: decoded.bad })
+        Ok(Pushed {
+            accepted: read.saturating_sub(stored.dead.saturating_sub(unread)),
+            dead: stored.dead,
+            repeated: stored.repeated,
+            errors: decoded.bad,
+            losses: losses.try_recv().unwrap_or_default(),
+        })
     }
 
-    async fn decoded(&self, push: Push) -> Result<Decoded> {
+    /// The events, and the key with the digest of the body.
+    async fn decoded(&self, push: Push) -> Result<(Decoded, Option<Key>)> {
         let received = Received { source: self.outlet.name.clone(), at: self.outlet.clock.now() };
         let line = self.config.line_bytes_max.as_usize();
-        if push.body.len() <= SMALL_BYTES {
-            return decode(&push.body, push.content, line, &received);
+        let is_small = push.body.len() <= SMALL_BYTES;
+        let read = move || {
+            let name = push.key.map(|key| format!("{}:{key}", received.source));
+            let key = name.map(|name| Key { name, digest: Sha256::digest(&push.body).into() });
+            Ok((decode(&push.body, push.content, line, &received)?, key))
+        };
+        if is_small {
+            return read();
         }
-        let task = tokio::task::spawn_blocking(move || decode(&push.body, push.content, line, &received));
+        let task = tokio::task::spawn_blocking(read);
         task.await.map_err(|error| Error::internal(format!("reading a body failed: {error}")))?
     }
 }

@@ -123,7 +123,7 @@ async fn keep(mut came: mpsc::Receiver<Delivery>, kept: Arc<Mutex<Kept>>, held: 
         {
             let mut kept = kept.lock().unwrap();
             if delivery.batch.columns.num_rows() > 0 || !delivery.dead.is_empty() {
-                kept.keys.push(delivery.key);
+                kept.keys.push(delivery.key.map(|key| key.name));
                 kept.batches.push(delivery.batch.columns);
             }
             kept.dead.extend(delivery.dead);

@@ -7,6 +7,7 @@
 use super::disk::{self, Disk};
 use super::record;
 use crate::clock::nanos;
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::Accepted;
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -26,10 +27,25 @@ const EXTENSION: &str = "keys";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     pub key: Arc<str>,
+    /// of what was sent under it; none where a Tidemill wrote it that did not keep that yet
+    pub digest: Option<[u8; 32]>,
     /// when it was accepted, ns UTC
     pub at: i64,
     /// what was answered
     pub accepted: Accepted,
+}
+
+impl Key {
+    /// What to answer to this name, sent again: the same if it is the same, or that it is not.
+    pub(super) fn again(&self, digest: &[u8; 32]) -> Result<Accepted> {
+        match self.digest.as_ref().is_none_or(|known| known == digest) {
+            true => Ok(Accepted { repeated: true, ..self.accepted }),
+            false => Err(Error::new(
+                ErrorKind::Conflict,
+                "the idempotency key was used for another body before, so this one was not stored; send it with a key of its own",
+            )),
+        }
+    }
 }
 
 /// All that are remembered, by name and by age.
@@ -42,10 +58,10 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// What was answered to a key, if it is remembered.
-    pub(super) fn find(&self, key: &str, now: i64) -> Option<Accepted> {
-        let (_, key) = self.by_name.get(key)?;
-        (!is_expired(key, now)).then_some(key.accepted)
+    /// The key of this name, if it is remembered.
+    pub(super) fn find(&self, name: &str, now: i64) -> Option<&Key> {
+        let (_, key) = self.by_name.get(name)?;
+        (!is_expired(key, now)).then_some(key)
     }
 
     /// Remembers a key of the record `seq`.

@@ -32,7 +32,7 @@ pub use stats::Stats;
 
 use crate::clock::Clock;
 use crate::error::Result;
-use crate::event::{Accepted, Kind, Position, TableName};
+use crate::event::{Accepted, Key, Kind, Position, TableName};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use disk::{Disk, RealDisk};
@@ -49,7 +49,7 @@ pub struct Append {
     /// where the sources (and the stages that keep state) stand once the rows are safe
     pub positions: Vec<Position>,
     /// the client's name for it, made unique over sources by whoever appends
-    pub key: Option<String>,
+    pub key: Option<Key>,
     /// what to answer if the same key comes again
     pub accepted: Accepted,
     /// wait for a full disk to become free, keeping the order of appends; otherwise fail at once

@@ -48,7 +48,7 @@ fn fan_out(id: i64, patient: bool) -> Append {
     Append {
         tables: vec![(table("a"), Kind::Logs, batch([id])), (table("b"), Kind::Logs, batch([id]))],
         positions: vec![Position { name: "source".into(), value: id.to_string().into_bytes() }],
-        key: (id % 2 == 0).then(|| format!("key {id}")),
+        key: (id % 2 == 0).then(|| Key { name: format!("key {id}"), digest: [7; 32] }),
         accepted: Accepted { rows: 2, dead: 0, repeated: false },
         patient,
     }
@@ -267,7 +267,7 @@ fn a_newer_format_and_a_directory_in_use_are_refused() {
     disk::replace(&disk, &Path::new(ROOT).join("FORMAT"), b"7\n").unwrap();
     let operations = disk.operations();
     let refused = open(&disk).err().unwrap();
-    assert!(refused.message().contains("format 7") && refused.message().contains("format 1"), "{refused}");
+    assert!(refused.message().contains("format 7") && refused.message().contains("formats up to 2"), "{refused}");
     assert_eq!(disk.operations(), operations, "nothing was written");
 }
 
@@ -309,6 +309,46 @@ fn keys_outlive_restarts_and_wal_files_until_they_expire() {
     clock.advance(keys::KEEP);
     block_on(store.close()).unwrap();
     assert!(disk.paths().iter().all(|path| path.extension().is_none_or(|e| e != "keys")), "{:?}", disk.paths());
+}
+
+#[test]
+fn a_key_with_something_else_is_refused_before_and_after_restarts() {
+    let disk = SimulatedDisk::default();
+    let other = |id: i64| {
+        let mut append = fan_out(id, false);
+        append.key = Some(Key { name: "key 0".into(), digest: [8; 32] });
+        append
+    };
+    let refused = |store: &Store, when: &str| {
+        let error = block_on(store.append(other(1))).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{when}");
+        assert!(block_on(store.append(fan_out(0, false))).unwrap().repeated, "{when}: the same is a repeat");
+        assert_eq!(ids(&disk, &store.view(), "a"), [0], "{when}");
+    };
+    let store = open(&disk).unwrap();
+    let (ack, first) = crate::event::Ack::new();
+    block_on(store.submit(fan_out(0, false), ack));
+    let (ack, second) = crate::event::Ack::new();
+    block_on(store.submit(other(1), ack));
+    assert!(!block_on(first).unwrap().unwrap().repeated);
+    assert_eq!(block_on(second).unwrap().unwrap_err().kind(), ErrorKind::Conflict, "waiting together");
+    refused(&store, "at once");
+    drop(store);
+    let store = open(&disk).unwrap();
+    refused(&store, "from the WAL");
+    block_on(store.close()).unwrap();
+    let store = open(&disk).unwrap();
+    refused(&store, "from the file beside it");
+}
+
+#[test]
+fn a_directory_of_the_format_before_is_read_and_becomes_ours() {
+    let disk = SimulatedDisk::default();
+    drop(open(&disk).unwrap());
+    let path = Path::new(ROOT).join("FORMAT");
+    disk::replace(&disk, &path, b"1\n").unwrap();
+    drop(open(&disk).unwrap());
+    assert_eq!(disk.read(&path).unwrap(), format!("{FORMAT}\n").into_bytes());
 }
 
 #[test]

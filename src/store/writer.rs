@@ -53,7 +53,8 @@ struct Group {
     record: Record,
     tables: BTreeMap<TableName, Prepared>,
     members: Vec<(Waiting, Accepted)>,
-    keys: HashMap<String, Accepted>,
+    /// by name: its place among the record's keys
+    keys: HashMap<String, usize>,
     rows: u64,
 }
 
@@ -142,16 +143,20 @@ impl Writer {
 
     /// Puts an append into a group, or answers it.
     fn join(&self, group: &mut Group, waiting: Waiting, now: i64) {
-        let key = waiting.append.key.as_deref();
-        let known = key.and_then(|key| self.shared.log().keys.find(key, now));
-        if let Some(accepted) = known {
-            Counters::add(&self.shared.counters.repeated, 1);
-            return waiting.ack.answer(Ok(Accepted { repeated: true, ..accepted }));
-        }
-        if let Some(accepted) = key.and_then(|key| group.keys.get(key)) {
-            // Answered with the first of its key, once that is safe.
-            let accepted = Accepted { repeated: true, ..*accepted };
-            return group.members.push((waiting, accepted));
+        if let Some(key) = &waiting.append.key {
+            let known = self.shared.log().keys.find(&key.name, now).map(|known| known.again(&key.digest));
+            if let Some(answer) = known {
+                let counters = &self.shared.counters;
+                Counters::add(if answer.is_ok() { &counters.repeated } else { &counters.refused }, 1);
+                return waiting.ack.answer(answer);
+            }
+            let first = group.keys.get(&key.name).and_then(|at| group.record.keys.get(*at));
+            match first.map(|first| first.again(&key.digest)) {
+                // Answered with the first of its key, once that is safe.
+                Some(Ok(accepted)) => return group.members.push((waiting, accepted)),
+                Some(Err(error)) => return waiting.ack.answer(Err(error)),
+                None => {}
+            }
         }
         match self.prepare(group, &waiting.append, now) {
             Ok(()) => {
@@ -200,8 +205,9 @@ impl Writer {
         group.record.positions.extend(append.positions.iter().cloned());
         if let Some(key) = &append.key {
             let accepted = Accepted { repeated: false, ..append.accepted };
-            group.keys.insert(key.clone(), accepted);
-            group.record.keys.push(Key { key: key.as_str().into(), at: now, accepted });
+            group.keys.insert(key.name.clone(), group.record.keys.len());
+            let (name, digest) = (key.name.as_str().into(), Some(key.digest));
+            group.record.keys.push(Key { key: name, digest, at: now, accepted });
         }
         Ok(())
     }
