@@ -174,12 +174,17 @@ inputs = ["parsed"]
     let mill = Mill::start(dir.path(), pipeline);
     let good = r#"127.0.0.1 - - [10/Oct/2000:13:55:36 -0700] "GET / HTTP/1.0" 200 2326"#;
     let body = format!("{good}\nnonsense\n{good}\nnonsense\n");
-    let push = || mill.post("/v1/ingest/web", &[("Idempotency-Key", "a"), ("Content-Type", "text/plain")], body.as_bytes());
+    let push =
+        || mill.post("/v1/ingest/web", &[("Idempotency-Key", "a"), ("Content-Type", "text/plain")], body.as_bytes());
     for repeated in [false, true] {
         let told = push().json();
         assert_eq!((&told["accepted"], &told["dead"], &told["repeated"]), (&json!(2), &json!(2), &json!(repeated)));
         let errors = told["errors"].as_array().unwrap();
-        assert_eq!((errors.len(), &errors[0]["stage"], &errors[0]["events"]), (1, &json!("parsed"), &json!(2)), "{told}");
+        assert_eq!(
+            (errors.len(), &errors[0]["stage"], &errors[0]["events"]),
+            (1, &json!("parsed"), &json!(2)),
+            "{told}"
+        );
         let reason = mill.rows("SELECT DISTINCT reason FROM tidemill.dead_letters");
         assert_eq!(reason, [json!({ "reason": errors[0]["reason"] })]);
     }
@@ -307,5 +312,52 @@ fn once_ends_when_files_are_read() {
     }
     let mill = Mill::start(dir.path(), EVENTS);
     assert_eq!(mill.number("SELECT count(*) FROM events"), 100_000);
+    mill.stop();
+}
+
+#[test]
+fn mixed_types_become_the_same_in_one_push_and_in_two() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipeline = r#"
+[sources.one]
+type = "http"
+[sources.two]
+type = "http"
+[stages.some]
+type = "filter"
+inputs = ["two"]
+plugin = "drop-where"
+settings = { field = "x", equals = "drop me" }
+[tables.one]
+inputs = ["one"]
+[tables.two]
+inputs = ["some"]
+"#;
+    let mill = Mill::start(dir.path(), pipeline);
+    let events = ["{\"x\":1,\"y\":\"b\"}\n", "{\"x\":\"a\",\"y\":true}\n", "{\"x\":2.5}\n"];
+    for event in events {
+        mill.push("one", event);
+    }
+    mill.push("two", &(events.concat() + "{\"x\":\"drop me\"}\n"));
+    for table in ["one", "two"] {
+        let rows = mill.rows(&format!("SELECT x, x__utf8, y FROM {table} ORDER BY x"));
+        let wanted = [
+            json!({ "x": 1.0, "x__utf8": null, "y": "b" }),
+            json!({ "x": 2.5, "x__utf8": null, "y": null }),
+            json!({ "x": null, "x__utf8": "a", "y": "true" }),
+        ];
+        assert_eq!(rows, wanted, "{table}");
+        let drift =
+            format!("SELECT \"column\", arrived, became FROM tidemill.drift WHERE \"table\" = '{table}' ORDER BY 1, 2");
+        let wanted = [
+            json!({ "column": "x", "arrived": "float64", "became": "widened to float64" }),
+            json!({ "column": "x", "arrived": "utf8", "became": "sibling x__utf8" }),
+            json!({ "column": "y", "arrived": "boolean", "became": "text" }),
+        ];
+        assert_eq!(mill.rows(&drift), wanted, "{table}");
+    }
+    mill.push("one", "{\"c.d\":2,\"c\":{\"d\":3}}\n");
+    let rows = mill.rows("SELECT \"c.d\", __more FROM one WHERE \"c.d\" IS NOT NULL");
+    assert_eq!(rows, [json!({ "c.d": 3, "__more": "{\"c.d\":2}" })]);
     mill.stop();
 }

@@ -64,7 +64,7 @@ impl<'a> Leaves<'a> {
         scanner.end()
     }
 
-    /// The leaves in the order they were written. A name may come twice; then the last counts.
+    /// The leaves in the order they were written. A name may come twice.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value<'a>)> {
         self.fields.iter().map(|(name, value)| (self.names.get(name.clone()).unwrap_or_default(), value))
     }
@@ -142,7 +142,10 @@ impl<'a> Scanner<'a> {
 
     fn expected(&self, what: &str) -> Wrong {
         match self.text.get(self.at..).and_then(|rest| rest.chars().next()) {
-            Some(found) => self.wrong(format!("expected {what}, found `{}`", found.escape_default())),
+            Some(found) if found.is_control() => {
+                self.wrong(format!("expected {what}, found `{}`", found.escape_default()))
+            }
+            Some(found) => self.wrong(format!("expected {what}, found `{found}`")),
             None => self.wrong(format!("expected {what}, but the text ends")),
         }
     }

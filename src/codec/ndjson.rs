@@ -4,9 +4,9 @@
 //! |---|---|
 //! | nested objects | a column a leaf, names joined with `.`; null and empty objects are absent |
 //! | arrays | JSON text, as written |
-//! | whole numbers | int64, exact; beyond 64 bits the column is text |
-//! | numbers | float64; with whole numbers beyond ±2^53 in the same column, text |
-//! | other mixtures in one column of a batch | text: strings as they are, the rest as JSON |
+//! | whole numbers | int64, exact; beyond 64 bits text |
+//! | numbers | float64 |
+//! | values of several types in one column of a batch | each as it is, in a column of [`mixed`] types: the table decides |
 //! | `timestamp`, `@timestamp`, `time`, `ts` | the first of them that [`super::time`] can read is `timestamp`; the others stay what they are |
 //! | a `timestamp` that cannot be read | `timestamp__utf8`; `timestamp` is then when the event was received |
 //! | `body`, if text | `body`, and the line is kept in `__raw`; else `body` is the line |
@@ -15,13 +15,14 @@
 //! | the name `""` | `_` |
 //! | a column beyond the 990th of a batch | a field of the JSON text `__more` |
 //!
-//! A field that comes twice has its last value. A line that is no object, or has a mistake, is a dead letter with its bytes.
+//! Of fields that come to the same column of one event, such as `{"a":1,"a":2}` or `{"c.d":1,"c":{"d":2}}`, the last has it, and the
+//! earlier ones are fields of `__more`. A line that is no object, or has a mistake, is a dead letter with its bytes.
 
 use super::json::{Leaves, Value, elements};
 use super::{BAD_LINES_MAX, BadLine, Decoded, Received, lines, time};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::DeadLetter;
 use crate::event::columns::{self, BODY, COLUMNS_MAX, NAME_BYTES_MAX, RAW, SOURCE, TIMESTAMP, Type, field};
+use crate::event::{DeadLetter, mixed};
 use arrow::array::{Array, ArrayRef, BinaryArray, BooleanBuilder, Float64Builder, Int64Builder};
 use arrow::array::{BinaryBuilder, StringArray, StringBuilder, TimestampNanosecondArray};
 use arrow::datatypes::{Field, Schema};
@@ -38,8 +39,6 @@ const TIMES: [&str; 4] = [TIMESTAMP, "@timestamp", "time", "ts"];
 const BATCH_COLUMNS_MAX: usize = COLUMNS_MAX - 10;
 /// Rows times columns of a batch: what an absent value costs is small, not nothing.
 const CELLS_MAX: usize = 64 << 20;
-/// The largest whole number that every smaller one fits beside in a float.
-const EXACT_MAX: u64 = 1 << 53;
 
 /// One column of the events, absent values left out.
 struct Column<'a> {
@@ -97,6 +96,10 @@ fn read<'a>(
 ) {
     let mut leaves = Leaves::default();
     for (line, number) in lines {
+        // White space is no event, as an empty line is none.
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
         if let Err(reason) = rows.push(line, &mut leaves, received.at) {
             dead.push(received.dead(reason.clone(), line.to_vec()));
             if bad.len() < BAD_LINES_MAX {
@@ -113,31 +116,30 @@ impl<'a> Rows<'a> {
         leaves.read(text).map_err(|wrong| format!("column {}: {}", wrong.column, wrong.what))?;
         let mut times = [const { None }; TIMES.len()];
         let mut body = None;
-        for (name, value) in leaves.iter() {
+        for (at, (name, value)) in leaves.iter().enumerate() {
             if name.len() > NAME_BYTES_MAX {
                 return Err(format!("a field's name of {} bytes is longer than {NAME_BYTES_MAX}", name.len()));
             }
             if let Some(time) = TIMES.iter().position(|time| *time == name).and_then(|at| times.get_mut(at)) {
-                *time = Some(value);
+                *time = Some((at, value));
             } else if name == BODY {
-                body = Some(value);
+                body = Some((at, value));
             }
         }
         let row = self.lines.len();
-        let time = TIMES.iter().zip(times).find_map(|(name, value)| Some((*name, time_of(value?)?)));
-        let body = match body {
-            Some(Value::Text(text)) => Some(text.clone()),
+        let time = times.into_iter().flatten().find_map(|(at, value)| Some((at, time_of(value)?)));
+        let body = body.and_then(|(at, value)| match value {
+            Value::Text(text) => Some((at, text.clone())),
             _ => None,
-        };
-        let own_body = body.is_some();
+        });
+        let used = [time.map(|(at, _)| at), body.as_ref().map(|(at, _)| *at)];
         self.next = 0;
-        for (name, value) in leaves.iter() {
-            let used = time.is_some_and(|(used, _)| used == name) || (own_body && name == BODY);
-            if !used {
+        for (at, (name, value)) in leaves.iter().enumerate() {
+            if !used.contains(&Some(at)) {
                 self.put(row, name, value);
             }
         }
-        self.bodies.extend(body.map(|body| (row, body)));
+        self.bodies.extend(body.map(|(_, body)| (row, body)));
         self.timestamps.push(time.map_or(received_at, |(_, time)| time));
         self.lines.push(line);
         Ok(())
@@ -157,11 +159,13 @@ impl<'a> Rows<'a> {
             None => return self.put_more(row, &name, &value),
         };
         self.next = at + 1;
-        if let Some(column) = self.columns.get_mut(at) {
-            match column.values.last_mut() {
-                Some((last, earlier)) if *last == row => *earlier = value,
-                _ => column.values.push((row, value)),
+        let Some(column) = self.columns.get_mut(at) else { return };
+        match column.values.last_mut() {
+            Some((last, earlier)) if *last == row => {
+                let (earlier, name) = (std::mem::replace(earlier, value), column.name.clone());
+                self.put_more(row, &name, &earlier);
             }
+            _ => column.values.push((row, value)),
         }
     }
 
@@ -197,8 +201,8 @@ impl<'a> Rows<'a> {
             Arc::new(StringArray::new_repeated(&*received.source, rows)),
         ];
         for column in &self.columns {
-            let (field, array) = column.finish(rows);
-            fields.push(field);
+            let array = column.finish(rows)?;
+            fields.push(Field::new(&column.name, array.data_type().clone(), true));
             arrays.push(array);
         }
         if !self.more.is_empty() {
@@ -239,48 +243,44 @@ fn own_name<'n, 'a>(name: &'n str, value: &Value<'a>) -> (Cow<'n, str>, Value<'a
     match name {
         "" => ("_".into(), value.clone()),
         TIMESTAMP => (columns::sibling(TIMESTAMP, Type::Utf8).into(), Value::Text(value.text().into_owned().into())),
-        BODY => {
-            let r#type = match value {
-                Value::Boolean(_) => Type::Boolean,
-                Value::Int(_) => Type::Int64,
-                Value::Float(_) => Type::Float64,
-                Value::Wide(_) | Value::Text(_) | Value::Array(_) => Type::Utf8,
-            };
-            (columns::sibling(BODY, r#type).into(), value.clone())
-        }
+        BODY => (columns::sibling(BODY, value.r#type()).into(), value.clone()),
         SOURCE | RAW | MORE => (format!("{name}__field").into(), value.clone()),
         _ => (name.into(), value.clone()),
     }
 }
 
-impl Column<'_> {
-    /// The narrowest type that holds every value exactly.
+impl Value<'_> {
+    /// The type of the column it fits.
     fn r#type(&self) -> Type {
-        let (mut boolean, mut int, mut float, mut text, mut wide) = (false, false, false, false, false);
+        match self {
+            Value::Boolean(_) => Type::Boolean,
+            Value::Int(_) => Type::Int64,
+            Value::Float(_) => Type::Float64,
+            Value::Wide(_) | Value::Text(_) | Value::Array(_) => Type::Utf8,
+        }
+    }
+}
+
+impl Column<'_> {
+    /// The values, each in its type.
+    fn finish(&self, rows: usize) -> Result<ArrayRef> {
+        let mut types = Vec::new();
         for (_, value) in &self.values {
-            match value {
-                Value::Boolean(_) => boolean = true,
-                Value::Int(value) => {
-                    int = true;
-                    wide |= value.unsigned_abs() > EXACT_MAX;
-                }
-                Value::Float(_) => float = true,
-                Value::Wide(_) | Value::Text(_) | Value::Array(_) => text = true,
+            if types.last() != Some(&value.r#type()) && !types.contains(&value.r#type()) {
+                types.push(value.r#type());
             }
         }
-        match (boolean, int, float, text) {
-            (true, false, false, false) => Type::Boolean,
-            (false, true, false, false) => Type::Int64,
-            (false, false, true, false) => Type::Float64,
-            (false, true, true, false) if !wide => Type::Float64,
-            _ => Type::Utf8,
+        let mut parts: Vec<_> = types.into_iter().map(|r#type| (r#type, self.part(r#type, rows))).collect();
+        match parts.pop() {
+            Some((_, only)) if parts.is_empty() => Ok(only),
+            last => mixed::column(parts.into_iter().chain(last).collect()),
         }
     }
 
-    fn finish(&self, rows: usize) -> (Field, ArrayRef) {
-        let values = self.values.iter().map(|(row, value)| (*row, value));
-        let r#type = self.r#type();
-        let array: ArrayRef = match r#type {
+    /// The values of one type.
+    fn part(&self, r#type: Type, rows: usize) -> ArrayRef {
+        let values = self.values.iter().map(|(row, value)| (*row, value)).filter(|(_, value)| value.r#type() == r#type);
+        match r#type {
             Type::Boolean => {
                 let values = values.map(|(row, value)| (row, *value == Value::Boolean(true)));
                 Arc::new(sparse(rows, values, BooleanBuilder::new(), BooleanBuilder::append_option).finish())
@@ -300,8 +300,7 @@ impl Column<'_> {
                 let values = values.map(|(row, value)| (row, value.text()));
                 Arc::new(sparse(rows, values, StringBuilder::new(), StringBuilder::append_option).finish())
             }
-        };
-        (field(&self.name, r#type), array)
+        }
     }
 }
 
@@ -322,6 +321,7 @@ fn sparse<T, B>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow::array::AsArray;
     use arrow::util::display::array_value_to_string;
 
     fn received() -> Received {
@@ -339,6 +339,14 @@ mod tests {
     fn shown(batch: &RecordBatch) -> Vec<String> {
         let column = |(field, array): (&Arc<Field>, &ArrayRef)| {
             let array = match array.data_type() {
+                arrow::datatypes::DataType::Union(_, _) => {
+                    let texts: Vec<String> =
+                        mixed::parts(array).unwrap().iter().map(|(r#type, _)| r#type.word().into()).collect();
+                    let plain =
+                        arrow::compute::cast(&mixed::plain(array).unwrap(), &arrow::datatypes::DataType::Utf8).unwrap();
+                    let plain: Vec<&str> = plain.as_string::<i32>().iter().map(|value| value.unwrap_or("-")).collect();
+                    return format!("{}:{}={}", field.name(), texts.join("|"), plain.join(" "));
+                }
                 arrow::datatypes::DataType::Binary => {
                     arrow::compute::cast(array, &arrow::datatypes::DataType::Utf8).unwrap()
                 }
@@ -357,14 +365,25 @@ mod tests {
         let early = "1970-01-01T00:00:01Z";
         let rows: &[(&str, &[&str])] = &[
             (r#"{"a":1}"#, &[r#"body:binary={"a":1}"#, "a:int64=1"]),
-            ("{\"a\":1}\n{\"a\":2.5}", &["a:float64=1.0 2.5"]),
-            ("{\"a\":9007199254740993}\n{\"a\":2.5}", &["a:utf8=9007199254740993 2.5"]),
-            ("{\"a\":9007199254740992}\n{\"a\":2.5}", &["a:float64=9007199254740992.0 2.5"]),
+            ("{\"a\":1}\n{\"a\":2.5}", &["a:int64|float64=1.0 2.5"]),
+            ("{\"a\":9007199254740993}\n{\"a\":2.5}", &["a:int64|float64=9007199254740993 2.5"]),
             ("{\"a\":9007199254740993}\n{\"b\":1}", &["a:int64=9007199254740993 -", "b:int64=- 1"]),
-            ("{\"a\":18446744073709551616}\n{\"a\":1}", &["a:utf8=18446744073709551616 1"]),
-            ("{\"a\":true}\n{\"a\":\"x\"}\n{\"a\":[1, 2]}", &["a:utf8=true x [1, 2]"]),
-            (r#"{"a":1,"a":"x"}"#, &["a:utf8=x"]),
-            (r#"{"a":{"b":1},"a.b":2}"#, &["a.b:int64=2"]),
+            ("{\"a\":18446744073709551616}\n{\"a\":1}", &["a:utf8|int64=18446744073709551616 1"]),
+            ("{\"a\":true}\n{\"a\":\"x\"}\n{\"a\":[1, 2]}", &["a:boolean|utf8=true x [1, 2]"]),
+            (r#"{"a":1,"a":"x"}"#, &["a:utf8=x", r#"__more:utf8={"a":1}"#]),
+            (r#"{"a":1,"a":2,"a":"x"}"#, &["a:utf8=x", r#"__more:utf8={"a":1,"a":2}"#]),
+            (r#"{"a":{"b":1},"a.b":2}"#, &["a.b:int64=2", r#"__more:utf8={"a.b":1}"#]),
+            (r#"{"a.b":2,"a":{"b":"x"}}"#, &["a.b:utf8=x", r#"__more:utf8={"a.b":2}"#]),
+            (r#"{"":1,"_":2}"#, &["_:int64=2", r#"__more:utf8={"_":1}"#]),
+            (r#"{"source":1,"source__field":"x"}"#, &["source__field:utf8=x", r#"__more:utf8={"source__field":1}"#]),
+            (
+                r#"{"body":"a","body":"b"}"#,
+                &["body:binary=b", "body__utf8:utf8=a", r#"__raw:binary={"body":"a","body":"b"}"#],
+            ),
+            (
+                r#"{"ts":1700000001,"ts":1700000000}"#,
+                &["timestamp:timestamp=2023-11-14T22:13:20Z", "ts:int64=1700000001"],
+            ),
             (r#"{"source":"x","__raw":1,"":2}"#, &["source__field:utf8=x", "__raw__field:int64=1", "_:int64=2"]),
             (r#"{"body":"hello"}"#, &["body:binary=hello", r#"__raw:binary={"body":"hello"}"#]),
             (
@@ -400,7 +419,7 @@ mod tests {
 
     #[test]
     fn good_lines_land_beside_bad_ones() {
-        let decoded = decoded("{\"a\":1}\n\nnot json\n{\"a\":2}\r\n[1]\n{\"a\":");
+        let decoded = decoded("{\"a\":1}\n \t\nnot json\n{\"a\":2}\r\n[1]\n{\"a\":\n\"s\"");
         assert_eq!(decoded.columns.num_rows(), 2);
         let bad: Vec<(u64, &str)> = decoded.bad.iter().map(|bad| (bad.line, bad.reason.as_str())).collect();
         assert_eq!(
@@ -409,6 +428,7 @@ mod tests {
                 (3, "column 1: expected a JSON object, found `n`"),
                 (5, "column 1: expected a JSON object, found `[`"),
                 (6, "column 6: expected a value, but the text ends"),
+                (7, "column 1: expected a JSON object, found `\"`"),
             ]
         );
         assert_eq!(decoded.dead[0].raw, b"not json");

@@ -13,10 +13,14 @@ mod split;
 mod text;
 
 pub use shape::Shape;
+pub(super) use text::text;
 
 use super::columns::{self, BODY, COLUMNS_MAX, NAME_BYTES_MAX, RAW, TIMESTAMP, Type};
+use super::mixed;
 use crate::error::Result;
 use arrow::array::{Array, ArrayRef, AsArray, TimestampNanosecondArray};
+use arrow::compute::kernels::zip::zip;
+use arrow::compute::{cast, is_not_null};
 use arrow::datatypes::{Field, Schema, TimestampNanosecondType};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use sha2::{Digest, Sha256};
@@ -63,8 +67,15 @@ pub fn conform(shape: &Arc<Shape>, batch: &RecordBatch, now: i64) -> Result<Conf
     let mut arriving = Vec::with_capacity(batch.num_columns());
     for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
         let dropped = field.name() == RAW || (field.name() == BODY && !shape.body);
-        if let (false, Some((r#type, column))) = (dropped, text::plain(column)?) {
-            arriving.push(Arriving { name: stored_name(field.name()), r#type, column });
+        if dropped {
+            continue;
+        }
+        let parts = match mixed::is_mixed(column) {
+            true => mixed::parts(column)?,
+            false => text::plain(column)?.into_iter().collect(),
+        };
+        if !parts.is_empty() {
+            arriving.push(Arriving { name: stored_name(field.name()), parts });
         }
     }
     let mut fitting = Fitting {
@@ -73,14 +84,22 @@ pub fn conform(shape: &Arc<Shape>, batch: &RecordBatch, now: i64) -> Result<Conf
         names: arriving.iter().map(|column| column.name.to_string()).collect(),
         placed: Vec::with_capacity(arriving.len() + 2),
         used: vec![false; shape.schema.fields().len()],
+        own: Vec::new(),
         more: Vec::new(),
+        more_before: 0,
         drift: Vec::new(),
     };
     for column in arriving {
-        fitting.place(&column.name, column.r#type, column.column)?;
+        fitting.own.clear();
+        fitting.more_before = fitting.more.len();
+        for (r#type, part) in column.parts {
+            fitting.place(&column.name, r#type, part)?;
+        }
     }
+    fitting.own.clear();
+    fitting.more_before = fitting.more.len();
     fitting.place_more()?;
-    fitting.stamp(now);
+    fitting.stamp(now)?;
     fitting.finish()
 }
 
@@ -97,11 +116,10 @@ fn stored_name(name: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{}__{hash}", name.get(..kept).unwrap_or_default()))
 }
 
-/// One column of the batch, in one of our types.
+/// One column of the batch, each part in one of our types; no two parts have a value in the same row.
 struct Arriving<'a> {
     name: Cow<'a, str>,
-    r#type: Type,
-    column: ArrayRef,
+    parts: Vec<(Type, ArrayRef)>,
 }
 
 /// A batch while it is being fitted.
@@ -114,8 +132,12 @@ struct Fitting {
     placed: Vec<(usize, ArrayRef)>,
     /// by place: whether this batch has filled it
     used: Vec<bool>,
+    /// the places that parts of the column being placed have filled: its other parts may go there too
+    own: Vec<usize>,
     /// columns the table has no room for
     more: Vec<(String, Type, ArrayRef)>,
+    /// how many of those were there before the column being placed
+    more_before: usize,
     drift: Vec<Drift>,
 }
 
@@ -126,12 +148,11 @@ impl Fitting {
             return self.place_new(name, r#type, column);
         };
         let was = self.shape.type_at(at)?;
-        if self.used.get(at) == Some(&true) {
+        if self.is_taken(at) {
             return self.place_sibling(name, was, r#type, column);
         }
         if was == r#type {
-            self.put(at, column);
-            return Ok(());
+            return self.put(at, column);
         }
         if column.null_count() == column.len() {
             return Ok(());
@@ -142,7 +163,7 @@ impl Fitting {
     /// The table has no such column yet.
     fn place_new(&mut self, name: &str, r#type: Type, column: ArrayRef) -> Result<()> {
         if !self.shape.has_room(COLUMNS_MAX, MORE) {
-            if self.more.iter().any(|(more, _, _)| more == name) {
+            if self.is_in_more(name) {
                 return self.place_sibling(name, r#type, r#type, column);
             }
             if column.null_count() < column.len() {
@@ -155,8 +176,7 @@ impl Fitting {
             return self.place_other(name, at, Type::Utf8, r#type, column);
         }
         let at = self.grow(name, r#type);
-        self.put(at, column);
-        Ok(())
+        self.put(at, column)
     }
 
     /// The column is there and has another type; some value is not null.
@@ -177,7 +197,7 @@ impl Fitting {
             _ => Split { fits: None, rest: Some(column) },
         };
         if let Some(fits) = fits {
-            self.put(at, fits);
+            self.put(at, fits)?;
         }
         match rest {
             Some(rest) => self.place_sibling(name, was, r#type, rest),
@@ -197,10 +217,10 @@ impl Fitting {
         }
         self.note(name, was, r#type, format!("sibling {sibling}"), &column);
         match self.shape.place(&sibling) {
-            Some(at) => self.put(at, column),
+            Some(at) => self.put(at, column)?,
             None if self.shape.has_room(COLUMNS_MAX, MORE) => {
                 let at = self.grow(&sibling, r#type);
-                self.put(at, column);
+                self.put(at, column)?;
             }
             None => self.more.push((sibling, r#type, column)),
         }
@@ -209,13 +229,23 @@ impl Fitting {
 
     /// Whether this batch may put values of a type there.
     fn is_free(&self, name: &str, r#type: Type) -> Result<bool> {
-        if self.names.iter().any(|own| own == name) || self.more.iter().any(|(more, _, _)| more == name) {
+        if self.names.iter().any(|own| own == name) || self.is_in_more(name) {
             return Ok(false);
         }
         match self.shape.place(name) {
-            Some(at) => Ok(self.used.get(at) != Some(&true) && self.shape.type_at(at)? == r#type),
+            Some(at) => Ok(!self.is_taken(at) && self.shape.type_at(at)? == r#type),
             None => Ok(true),
         }
+    }
+
+    /// Whether another column of this batch has filled a place.
+    fn is_taken(&self, at: usize) -> bool {
+        self.used.get(at) == Some(&true) && !self.own.contains(&at)
+    }
+
+    /// Whether another column of this batch is among those the table has no room for.
+    fn is_in_more(&self, name: &str) -> bool {
+        self.more.iter().take(self.more_before).any(|(more, _, _)| more == name)
     }
 
     /// What the table has no room for, as JSON text.
@@ -236,13 +266,12 @@ impl Fitting {
             Some(at) => at,
             None => self.grow(&name, Type::Utf8),
         };
-        self.put(at, column);
-        Ok(())
+        self.put(at, column)
     }
 
     /// Every row has a time.
-    fn stamp(&mut self, now: i64) {
-        let Some(at) = self.shape.place(TIMESTAMP) else { return };
+    fn stamp(&mut self, now: i64) -> Result<()> {
+        let Some(at) = self.shape.place(TIMESTAMP) else { return Ok(()) };
         let zoned = |times: TimestampNanosecondArray| -> ArrayRef { Arc::new(times.with_timezone("UTC")) };
         match self.placed.iter_mut().find(|(place, _)| *place == at) {
             Some((_, column)) if column.null_count() == 0 => {}
@@ -254,8 +283,9 @@ impl Fitting {
                     *column = zoned(filled);
                 }
             }
-            None => self.put(at, zoned(TimestampNanosecondArray::from_value(now, self.rows))),
+            None => self.put(at, zoned(TimestampNanosecondArray::from_value(now, self.rows)))?,
         }
+        Ok(())
     }
 
     /// A new column at the end.
@@ -264,17 +294,25 @@ impl Fitting {
         Arc::make_mut(&mut self.shape).grow(name, r#type)
     }
 
-    /// Fills a place.
-    fn put(&mut self, at: usize, column: ArrayRef) {
+    /// Fills a place, or the rows of it that another part of the same column left empty.
+    fn put(&mut self, at: usize, column: ArrayRef) -> Result<()> {
         if let Some((min, max)) = shape::int_bounds(&column)
             && self.shape.bound_at(at).is_none_or(|(least, most)| min < least || max > most)
         {
             Arc::make_mut(&mut self.shape).bound(at, min, max);
         }
+        if let Some((_, before)) = self.placed.iter_mut().find(|(place, _)| *place == at) {
+            // Integers are in a column that has just widened as what they were.
+            let old = cast(before, column.data_type())?;
+            *before = zip(&is_not_null(&column)?, &column, &old)?;
+            return Ok(());
+        }
         if let Some(used) = self.used.get_mut(at) {
             *used = true;
         }
+        self.own.push(at);
         self.placed.push((at, column));
+        Ok(())
     }
 
     /// A drift, with the first value as its example.

@@ -11,6 +11,7 @@ pub mod conform;
 pub mod dead_letter;
 pub mod delivery;
 pub mod labels;
+pub mod mixed;
 pub mod table_name;
 
 pub use columns::{Kind, Type};

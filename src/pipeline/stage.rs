@@ -14,7 +14,7 @@ use super::config::OnError;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event::columns::{BODY, KIND, LABELS, NAME, RAW, SOURCE, TIMESTAMP, VALUE};
-use crate::event::{Batch, Kind, labels};
+use crate::event::{Batch, Kind, labels, mixed};
 use crate::plugin::instance::{Context, RowError, cpu_time};
 use crate::plugin::{Fault, FaultKind, Instance, World};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
@@ -240,6 +240,7 @@ impl Stage {
             }
             let column = match column.data_type() {
                 DataType::Dictionary(_, value) => compute::cast(&column, value)?,
+                DataType::Union(_, _) => mixed::plain(&column)?,
                 _ => column,
             };
             fields.push(Field::new(name, column.data_type().clone(), true));

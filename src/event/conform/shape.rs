@@ -1,6 +1,7 @@
 //! a table's columns as conforming needs them: places by name, bounds of integers, drift already told
 
 use super::super::columns::{TIMESTAMP, Type, field};
+use super::super::mixed;
 use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::{max, min};
@@ -10,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// The largest integer up to which every integer is also a float.
-pub(super) const EXACT_MAX: i64 = 1 << 53;
+pub(super) const EXACT_MAX: i64 = mixed::EXACT_MAX as i64;
 
 /// What a table looks like. Cheap to clone.
 #[derive(Clone, Debug)]

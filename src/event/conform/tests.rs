@@ -302,3 +302,74 @@ fn column(random: &mut impl FnMut(u64) -> u64) -> ArrayRef {
         _ => Arc::new((0..rows).map(|_| some(random).then(|| vec![b'a', random(256) as u8])).collect::<BinaryArray>()),
     }
 }
+
+/// Values of one column, one event after the other or all in one batch: the same table, the same rows, the same drift.
+#[test]
+fn mixed_batches_become_what_single_events_become() {
+    let big: ArrayRef = ints(&[(1 << 53) + 1]);
+    let (one, half, a, yes) =
+        (ints(&[1]), floats(&[0.5]), texts(&["a"]), Arc::new(BooleanArray::from(vec![true])) as ArrayRef);
+    let tables = [
+        vec![],
+        vec![("x", Type::Int64)],
+        vec![("x", Type::Float64)],
+        vec![("x", Type::Utf8)],
+        vec![("x", Type::Boolean)],
+    ];
+    let values = [&one, &half, &a, &yes, &big];
+    let mut orders: Vec<Vec<&ArrayRef>> =
+        vec![vec![&one, &half, &big], vec![&one, &big, &half, &one], vec![&half, &big, &one]];
+    for first in values {
+        for second in values {
+            orders.extend(values.map(|third| vec![first, second, third, first]));
+        }
+    }
+    for table in &tables {
+        for order in &orders {
+            let what = format!("{order:?} into {table:?}");
+            let (mut shape_one, mut drift_one, mut rows_one) = (shape(table), Vec::new(), Vec::new());
+            for value in order {
+                let conformed = conform(&shape_one, &batch(vec![("x", (*value).clone())]), NOW).unwrap();
+                shape_one = conformed.shape;
+                drift_one.extend(conformed.drift);
+                rows_one.push(conformed.columns);
+            }
+            let all = conform(&shape(table), &batch(vec![("x", mixture(order))]), NOW).unwrap();
+            let told =
+                |drift: &[Drift]| drift.iter().map(|d| format!("{d:?}")).collect::<std::collections::BTreeSet<_>>();
+            assert_eq!(told(&all.drift), told(&drift_one), "{what}");
+            let fields = |shape: &Shape| {
+                let named = shape.schema.fields().iter().map(|field| format!("{}:{}", field.name(), field.data_type()));
+                named.collect::<std::collections::BTreeSet<String>>()
+            };
+            assert_eq!(fields(&all.shape), fields(&shape_one), "{what}");
+            for (row, single) in rows_one.iter().enumerate() {
+                for field in all.shape.schema.fields() {
+                    let find = |batch: &RecordBatch| match batch.column_by_name(field.name()) {
+                        Some(column) => cast(column, field.data_type()).unwrap(),
+                        None => arrow::array::new_null_array(field.data_type(), batch.num_rows()),
+                    };
+                    let (single, whole) = (find(single), find(&all.columns).slice(row, 1));
+                    assert_eq!(&single, &whole, "{what}: row {row} of {}", field.name());
+                }
+            }
+        }
+    }
+}
+
+/// Single values as one mixed column.
+fn mixture(values: &[&ArrayRef]) -> ArrayRef {
+    let mut parts: Vec<(Type, ArrayRef)> = Vec::new();
+    for value in values {
+        let r#type = Type::of(value.data_type()).unwrap();
+        if parts.iter().all(|(known, _)| *known != r#type) {
+            let nothing = arrow::array::new_null_array(value.data_type(), 1);
+            let column: Vec<&dyn Array> = values
+                .iter()
+                .map(|other| if other.data_type() == value.data_type() { other.as_ref() } else { nothing.as_ref() })
+                .collect();
+            parts.push((r#type, arrow::compute::concat(&column).unwrap()));
+        }
+    }
+    mixed::column(parts).unwrap()
+}

@@ -60,7 +60,7 @@ fn plain_labels(column: &ArrayRef) -> Result<ArrayRef> {
 }
 
 /// A column as text.
-pub(super) fn text(column: &ArrayRef, r#type: Type) -> StringArray {
+pub fn text(column: &ArrayRef, r#type: Type) -> StringArray {
     let mut builder = StringBuilder::new();
     for row in 0..column.len() {
         builder.append_option(value(column, r#type, row));
