@@ -29,6 +29,9 @@ pub fn told(error: &DataFusionError, mentions: &Mentions) -> QueryError {
         DataFusionError::ArrowError(error, _) => arrow(error, mentions),
         DataFusionError::ParquetError(_) | DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
             let text = error.to_string();
+            if is_not_text(&text) {
+                return not_text();
+            }
             // A condition is evaluated inside the reader, which hands its error on as text only.
             if let Some(cast) = text.split("CastError(\"").nth(1).and_then(|rest| rest.split("\")").next()) {
                 return arrow(&arrow::error::ArrowError::CastError(cast.to_owned()), mentions);
@@ -153,6 +156,18 @@ pub fn list(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
+/// The words for bytes that had to be text, wherever that was found.
+const NOT_TEXT: [&str; 3] = ["non UTF-8 data", "non-UTF-8 data", "invalid utf-8 sequence"];
+
+fn is_not_text(error: &str) -> bool {
+    NOT_TEXT.iter().any(|words| error.contains(words))
+}
+
+fn not_text() -> QueryError {
+    QueryError::invalid("there are bytes that are not UTF-8 text")
+        .hint("text(raw) is bytes as text with U+FFFD for what is none, encode(raw, 'hex') shows them all")
+}
+
 fn arrow(error: &arrow::error::ArrowError, mentions: &Mentions) -> QueryError {
     use arrow::error::ArrowError;
     match error {
@@ -163,10 +178,16 @@ fn arrow(error: &arrow::error::ArrowError, mentions: &Mentions) -> QueryError {
         ArrowError::DivideByZero => {
             QueryError::invalid("division by zero").hint("NULLIF(x, 0) turns zero into null, and the result with it")
         }
-        ArrowError::CastError(text) | ArrowError::ParseError(text) => {
+        ArrowError::ArithmeticOverflow(text) => {
+            let sum = text.split_once("on: ").map_or(text.as_str(), |(_, sum)| sum);
+            QueryError::invalid(format!("{sum} is beyond the whole numbers of 64 bits"))
+                .hint("CAST one side AS DECIMAL(38, 0), which is exact, or AS DOUBLE")
+        }
+        ArrowError::CastError(text) | ArrowError::ParseError(text) if !is_not_text(text) => {
             QueryError::invalid(sentence(text)).hint("TRY_CAST gives null where a value does not fit")
         }
         ArrowError::MemoryError(_) => memory(),
+        other if is_not_text(&other.to_string()) => not_text(),
         other => {
             let text = other.to_string();
             QueryError::invalid(sentence(text.split_once(": ").map_or(text.as_str(), |(_, rest)| rest)))

@@ -1,9 +1,12 @@
-//! functions that could make values without end, held to a size
+//! functions of our own, and those that could make values without end, held to a size
 //!
 //! The engine's memory limit counts what operators keep, not what a function makes on the way, so `repeat('x', 1e9)` would pass it. Here
 //! such functions are asked beforehand how large each value can become; large batches are worked on in slices.
 
 use super::QueryError;
+use super::arithmetic::WholePlanner;
+use super::sum::Sum;
+use super::text::Text;
 use crate::error::ErrorKind;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::{cast, concat};
@@ -15,8 +18,8 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    Signature, Volatility,
+    AggregateUDF, ColumnarValue, Documentation, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr as SqlExpr, Query, Visitor};
 use std::ops::ControlFlow;
@@ -48,6 +51,8 @@ enum Growth {
     JoinWith,
     /// the second argument is a pattern for what is written
     Format,
+    /// a byte of the first argument may become three
+    Lossy,
 }
 
 const CAPPED: &[(&str, Growth)] = &[
@@ -60,6 +65,7 @@ const CAPPED: &[(&str, Growth)] = &[
     ("concat_ws", Growth::JoinWith),
     ("overlay", Growth::Join),
     ("to_char", Growth::Format),
+    ("text", Growth::Lossy),
 ];
 
 /// Functions that are not there: lists made of a number, and a cast to types that reserve what their name says.
@@ -105,6 +111,7 @@ pub fn hold(state: &mut SessionState) -> Result<()> {
     for name in REFUSED {
         state.deregister_udf(name)?;
     }
+    state.register_udf(Arc::new(ScalarUDF::new_from_impl(Text::new())))?;
     for (name, growth) in CAPPED {
         let inner = state.udf(name)?;
         state.register_udf(Arc::new(ScalarUDF::new_from_impl(Held { inner, growth: *growth })))?;
@@ -112,7 +119,11 @@ pub fn hold(state: &mut SessionState) -> Result<()> {
     let concat =
         Arc::new(ScalarUDF::new_from_impl(Concat { signature: Signature::user_defined(Volatility::Immutable) }));
     let concat = Arc::new(ScalarUDF::new_from_impl(Held { inner: concat, growth: Growth::Join }));
-    state.register_expr_planner(Arc::new(ConcatPlanner(concat)))
+    state.register_expr_planner(Arc::new(ConcatPlanner(concat)))?;
+    state.register_expr_planner(Arc::new(WholePlanner))?;
+    let sum = Sum(state.udaf("sum")?);
+    state.register_udaf(Arc::new(AggregateUDF::new_from_impl(sum)))?;
+    Ok(())
 }
 
 /// The names of all functions.
@@ -282,6 +293,7 @@ impl Sizes {
             Growth::Join => all,
             Growth::JoinWith => all.saturating_add(self.arg(0, row).saturating_mul(self.0.len() as u64)),
             Growth::Format => self.arg(1, row).saturating_mul(16),
+            Growth::Lossy => self.arg(0, row).saturating_mul(3),
         }
     }
 }
@@ -300,6 +312,10 @@ fn measured(array: &ArrayRef) -> Result<Vec<u64>> {
         DataType::Utf8View => {
             let texts = array.as_string_view();
             rows.map(|row| if texts.is_null(row) { 0 } else { texts.value(row).len() as u64 }).collect()
+        }
+        DataType::BinaryView => {
+            let bytes = array.as_binary_view();
+            rows.map(|row| if bytes.is_null(row) { 0 } else { bytes.value(row).len() as u64 }).collect()
         }
         DataType::Dictionary(_, value) => return measured(&cast(array, value)?),
         number if number.is_integer() => {

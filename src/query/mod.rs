@@ -11,6 +11,7 @@
 //! ends with an error.
 //! **Never:** a query writes, or reads a file that no table has; a type of DataFusion leaves this room.
 
+pub mod arithmetic;
 pub mod catalog;
 pub mod check;
 pub mod door;
@@ -23,7 +24,9 @@ pub mod output;
 pub mod rows;
 pub mod sort;
 pub mod stop;
+pub mod sum;
 pub mod terminal;
+pub mod text;
 pub mod weigh;
 #[cfg(test)]
 mod tests;

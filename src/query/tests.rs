@@ -366,6 +366,66 @@ async fn sql_for_logs_and_metrics_works() {
 }
 
 #[tokio::test]
+async fn whole_numbers_never_wrap() {
+    let big = "9223372036854775807";
+    let from = "FROM (SELECT value % 3 AS k, value + 9000000000000000000 AS v FROM generate_series(1, 30000))";
+    check(&[
+        (&format!("SELECT {big} + 0, {big} - 1, 3 * -4"), "9223372036854775807 9223372036854775806 -12"),
+        ("SELECT sum(status + 1) - sum(status) = count(status) FROM access", "true"),
+        ("SELECT 1 + 1 AS a, 1 + 1.5, 7 - count(*) FROM access", "2 2.5 -5003"),
+        ("SELECT 2 + 3 * 4 - 6 / 4 % 2, (2 + 3) * 4 - 1, 7 / 2 * 2 % 4, 10 - (3 - 2) - 1", "13 19 2 8"),
+        (&format!("SELECT sum(v) FROM (VALUES ({big}), ({big}), (-{big})) AS t(v)"), big),
+        ("SELECT sum(v), sum(DISTINCT v), count(DISTINCT v) FROM (VALUES (1), (1), (NULL), (-3)) AS t(v)", "-1 -2 2"),
+        ("SELECT sum(v) FROM (VALUES (1), (2)) AS t(v) WHERE v > 5", ""),
+        ("SELECT k, sum(v) FROM (VALUES ('a', 1), ('b', NULL), ('a', 4)) AS t(k, v) GROUP BY k ORDER BY k", "a 5|b"),
+        ("SELECT k, sum(v) FILTER (WHERE v > 1) FROM (VALUES ('a', 1), ('b', 2), ('b', 5)) AS t(k, v) GROUP BY k ORDER BY k", "a|b 7"),
+        ("SELECT sum(value) OVER (ORDER BY value ROWS 1 PRECEDING) FROM generate_series(1, 3)", "1|3|5"),
+        (&format!("SELECT k, sum(v - 9000000000000000000) {from} GROUP BY k ORDER BY k"), "0 150015000|1 149995000|2 150005000"),
+        ("SELECT sum(status) FROM (SELECT status, took FROM access) WHERE took > 1e9", ""),
+        (&format!("SELECT sum(CAST(v AS DECIMAL(38, 0))) FROM (VALUES ({big}), ({big})) AS t(v)"), "18446744073709551614"),
+    ])
+    .await;
+    use ErrorKind::Invalid;
+    wrong(&[
+        (&format!("SELECT {big} + 1"), Invalid, "9223372036854775807 + 1 is beyond the whole numbers of 64 bits; CAST"),
+        (&format!("SELECT -{big} - 2"), Invalid, "beyond"),
+        (&format!("SELECT {big} * length(body) FROM access WHERE status > 1"), Invalid, "beyond"),
+        ("SELECT value * 4611686018427387904 FROM generate_series(1, 2)", Invalid, "beyond"),
+        (
+            &format!("SELECT sum(v) FROM (VALUES ({big}), (1)) AS t(v)"),
+            Invalid,
+            "the sum 9223372036854775808 is beyond",
+        ),
+        (
+            &format!("SELECT sum(DISTINCT v), count(DISTINCT v + 0) FROM (VALUES ({big}), (1)) AS t(v)"),
+            Invalid,
+            "beyond",
+        ),
+        (&format!("SELECT sum(v) {from}"), Invalid, "beyond"),
+        (&format!("SELECT k, sum(v) {from} GROUP BY k"), Invalid, "beyond"),
+        (&format!("SELECT sum(v) OVER () FROM (VALUES ({big}), (1)) AS t(v)"), Invalid, "beyond"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_can_be_read_as_text() {
+    check(&[
+        ("SELECT text(x'61ff62'), text(x'6162'), text(NULL), text(7), text('x')", "a\u{fffd}b ab 7 x"),
+        ("SELECT count(*) FROM (VALUES (x'61ff62'), (x'ff'), (x'61')) AS t(raw) WHERE text(raw) LIKE '%a%'", "2"),
+    ])
+    .await;
+    let rows = "FROM (VALUES (x'61ff62'), (x'61')) AS t(raw)";
+    for sql in [
+        &format!("SELECT count(*) {rows} WHERE raw LIKE '%a%'"),
+        &format!("SELECT CAST(raw AS VARCHAR) {rows}"),
+        &format!("SELECT raw || 'x' {rows}"),
+    ] {
+        wrong(&[(sql, ErrorKind::Invalid, "there are bytes that are not UTF-8 text; text(raw)")]).await;
+    }
+}
+
+#[tokio::test]
 async fn mistakes_are_told_with_a_place() {
     use ErrorKind::{Forbidden, Invalid, Limit, Missing};
     let many = (0..200).map(|n| format!("repeat(body, 100) AS c{n}")).collect::<Vec<_>>().join(", ");
@@ -537,6 +597,10 @@ async fn the_deepest_text_that_is_let_in_can_be_planned() {
     let house = house(limits());
     let sql = format!("SELECT 1{}", "+1".repeat(490));
     assert_eq!(house.ask(&sql).await.unwrap(), "491");
+    for signs in ["+1-1", "*1/1", "+1*1", "*1%7", "+1*1/1"] {
+        let sql = format!("SELECT max(length(body){}) FROM access", signs.repeat(900 / signs.len()));
+        house.ask(&sql).await.unwrap();
+    }
     let sql = format!("SELECT {}status{} FROM access LIMIT 1", "(-".repeat(45), ")".repeat(45));
     house.ask(&sql).await.unwrap();
     let sql = format!("SELECT count(*) FROM access WHERE {}", vec!["status = 1"; 240].join(" OR "));
