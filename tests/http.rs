@@ -361,3 +361,31 @@ inputs = ["some"]
     assert_eq!(rows, [json!({ "c.d": 3, "__more": "{\"c.d\":2}" })]);
     mill.stop();
 }
+
+#[test]
+fn a_query_under_way_does_not_hold_up_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let mill = filled(dir.path());
+    let port = mill.port;
+    let endless = std::thread::spawn(move || {
+        let sql = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b WHERE a.value + b.value < 0";
+        request(port, "POST", "/v1/sql", &[], sql.as_bytes()).unwrap()
+    });
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let began = std::time::Instant::now();
+    mill.stop();
+    println!("stopped after {:?}", began.elapsed());
+    let reply = endless.join().unwrap();
+    assert_eq!(reply.status, 503, "{}", reply.body);
+    assert!(reply.refusal().contains("tidemill is stopping"), "{}", reply.body);
+}
+
+#[test]
+fn tables_about_itself_are_known_before_their_first_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let mill = filled(dir.path());
+    assert_eq!(mill.ask("SELECT level, target, body FROM tidemill.logs LIMIT 0").status, 200);
+    let hot = mill.rows("SELECT hot_rows, time_min IS NOT NULL AS first, time_max IS NOT NULL AS last FROM tidemill.tables WHERE name = 'events'");
+    assert_eq!(hot, [json!({ "hot_rows": 3, "first": true, "last": true })]);
+    mill.stop();
+}

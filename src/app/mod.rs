@@ -43,6 +43,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long requests that are under way may take at the end.
 const SERVER_DRAIN: Duration = Duration::from_secs(3);
+/// How long queries that are under way may take at the end; then they end with an error, so that nothing waits for them.
+const QUERIES_DRAIN: Duration = Duration::from_millis(500);
 /// How long sources may take to finish what they began.
 const SOURCES_DRAIN: Duration = Duration::from_secs(3);
 /// Rows of a signal's answer that a decider sees.
@@ -186,6 +188,11 @@ impl App {
     /// Stops everything; what was taken in is stored.
     pub async fn stop(mut self) -> Result<()> {
         self.draining.store(true, std::sync::atomic::Ordering::SeqCst);
+        let engine = self.engine.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(QUERIES_DRAIN).await;
+            engine.stop();
+        });
         self.scalers.end(Duration::from_secs(2)).await;
         let workloads = futures::future::join_all(self.workloads.values().map(|workload| workload.stop()));
         self.server.stop.cancel();

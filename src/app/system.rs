@@ -99,9 +99,16 @@ pub(super) fn stored() -> Result<Vec<(TableName, Kind, SchemaRef)>> {
         (dead_letter::table(), Kind::Logs, dead_letter::schema()),
         (TableName::system(DECISIONS), Kind::Logs, decision::schema()?),
         (store::drift::table(), Kind::Logs, store::drift::schema()),
-        (TableName::system("logs"), Kind::Logs, Kind::Logs.base()),
+        (TableName::system("logs"), Kind::Logs, logs()),
         (TableName::system("metrics"), Kind::Metrics, Kind::Metrics.base()),
     ])
+}
+
+/// What our own logs have beside what all logs have; each field of one is a column more, `fields.<name>`.
+fn logs() -> SchemaRef {
+    let base = Kind::Logs.base();
+    let ours = [Arc::new(field("level", Type::Utf8)), Arc::new(field("target", Type::Utf8))];
+    Arc::new(Schema::new(base.fields().iter().cloned().chain(ours).collect::<Vec<_>>()))
 }
 
 /// Every system table with its columns, for whoever checks a query before anything runs.
@@ -192,6 +199,7 @@ fn table_rows(store: &Store) -> Vec<Vec<Cell>> {
     let row = |(name, table): (&TableName, &store::TableView)| {
         let hot: usize = table.hot.iter().map(RecordBatch::num_rows).sum();
         let kept: u64 = table.segments.iter().map(|segment| segment.rows).sum();
+        let (time_min, time_max) = table.times().unwrap_or_default();
         let columns: Vec<String> = table.schema.fields().iter().map(|field| field.name().clone()).collect();
         vec![
             Cell::Text(name.to_string()),
@@ -200,8 +208,8 @@ fn table_rows(store: &Store) -> Vec<Vec<Cell>> {
             count(hot),
             count(table.segments.len()),
             count(table.segments.iter().map(|segment| segment.bytes).sum::<u64>()),
-            Cell::Time(table.segments.iter().map(|segment| segment.time_min).min().unwrap_or(0)),
-            Cell::Time(table.segments.iter().map(|segment| segment.time_max).max().unwrap_or(0)),
+            Cell::Time(time_min),
+            Cell::Time(time_max),
             Cell::Text(columns.join(", ")),
         ]
     };

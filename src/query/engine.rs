@@ -40,6 +40,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 /// How long after the limit the caller still waits for the engine's own word on it.
 const GRACE: Duration = Duration::from_millis(500);
@@ -67,6 +68,8 @@ struct Inner {
     clock: Clock,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// says that no query goes on
+    stopping: CancellationToken,
 }
 
 impl Inner {
@@ -150,6 +153,7 @@ impl Engine {
             clock,
             places,
             waiting,
+            stopping: CancellationToken::new(),
         })))
     }
 
@@ -174,10 +178,18 @@ impl Engine {
             columns.await.unwrap_or_else(|_| Err(stopped()))
         };
         let schema = tokio::select! {
+            biased;
+            () = self.0.stopping.cancelled() => return Err(stopping()),
             schema = started => schema?,
             () = &mut late => return Err(too_late(time)),
         };
-        Ok(Answer { schema, batches: delivered(rows, (late, held), time) })
+        let stopping = self.0.stopping.clone();
+        Ok(Answer { schema, batches: delivered(rows, (late, held), time, stopping) })
+    }
+
+    /// Ends every query with an error that says so; further ones get the same.
+    pub fn stop(&self) {
+        self.0.stopping.cancel();
     }
 
     /// The tables that a query reads, whether they exist or not.
@@ -255,6 +267,10 @@ fn stopped() -> QueryError {
     QueryError::new(ErrorKind::Unavailable, "the query was stopped")
 }
 
+fn stopping() -> QueryError {
+    QueryError::new(ErrorKind::Unavailable, "tidemill is stopping, and the query with it; ask again later")
+}
+
 fn too_late(time: Duration) -> QueryError {
     QueryError::new(ErrorKind::Limit, format!("the query took longer than {}", crate::units::Span(time)))
         .hint("narrow the time range, or ask for less")
@@ -265,17 +281,22 @@ fn delivered(
     rows: mpsc::Receiver<Result<RecordBatch, QueryError>>,
     held: (Late, StopOnDrop),
     time: Duration,
+    stopped: CancellationToken,
 ) -> stream::BoxStream<'static, Result<RecordBatch, QueryError>> {
-    let next = move |state: Option<(mpsc::Receiver<_>, (Late, StopOnDrop))>| async move {
-        let (mut rows, (mut late, stop)) = state?;
-        tokio::select! {
-            biased;
-            batch = rows.recv() => match batch {
-                Some(Ok(batch)) => Some((Ok(batch), Some((rows, (late, stop))))),
-                Some(Err(error)) => Some((Err(error), None)),
-                None => None,
-            },
-            () = &mut late => Some((Err(too_late(time)), None)),
+    let next = move |state: Option<(mpsc::Receiver<_>, (Late, StopOnDrop))>| {
+        let stopped = stopped.clone();
+        async move {
+            let (mut rows, (mut late, stop)) = state?;
+            tokio::select! {
+                biased;
+                () = stopped.cancelled() => Some((Err(stopping()), None)),
+                batch = rows.recv() => match batch {
+                    Some(Ok(batch)) => Some((Ok(batch), Some((rows, (late, stop))))),
+                    Some(Err(error)) => Some((Err(error), None)),
+                    None => None,
+                },
+                () = &mut late => Some((Err(too_late(time)), None)),
+            }
         }
     };
     stream::unfold(Some((rows, held)), next).boxed()

@@ -519,6 +519,31 @@ async fn an_endless_query_ends_at_its_time() {
 }
 
 #[tokio::test]
+async fn stopping_ends_queries_with_an_error() {
+    let house = house(limits());
+    let endless =
+        "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b WHERE a.value + b.value < 0";
+    let query = tokio::spawn({
+        let engine = house.engine.clone();
+        async move {
+            let mut answer = engine.query(Query { sql: endless.into(), ..Query::default() }).await?;
+            answer.batches.next().await.unwrap()
+        }
+    });
+    while house.engine.tasks() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    house.engine.stop();
+    let error = query.await.unwrap().unwrap_err();
+    assert_eq!(
+        (error.kind, error.message.as_str()),
+        (ErrorKind::Unavailable, "tidemill is stopping, and the query with it; ask again later")
+    );
+    assert!(house.ask("SELECT 1").await.unwrap_err().message.contains("stopping"));
+    assert!(idle(&house.engine).await);
+}
+
+#[tokio::test]
 async fn dropping_an_answer_stops_its_query() {
     let house = house(limits());
     let query = Query { sql: "SELECT value FROM generate_series(1, 100000000000)".into(), ..Query::default() };

@@ -32,8 +32,11 @@ pub use stats::Stats;
 
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::event::columns::TIMESTAMP;
 use crate::event::{Accepted, Key, Kind, Position, TableName};
-use arrow::datatypes::SchemaRef;
+use arrow::array::AsArray;
+use arrow::compute::{max, min};
+use arrow::datatypes::{SchemaRef, TimestampNanosecondType};
 use arrow::record_batch::RecordBatch;
 use disk::{Disk, RealDisk};
 use std::collections::BTreeMap;
@@ -74,6 +77,18 @@ pub struct TableView {
     pub hot: Vec<RecordBatch>,
     /// files, oldest rows first
     pub segments: Vec<Arc<Segment>>,
+}
+
+impl TableView {
+    /// The times of the oldest and the newest row, ns UTC, hot or not.
+    pub fn times(&self) -> Option<(i64, i64)> {
+        let hot = self.hot.iter().filter_map(|batch| {
+            let times = batch.column_by_name(TIMESTAMP)?.as_primitive_opt::<TimestampNanosecondType>()?;
+            min(times).zip(max(times))
+        });
+        let kept = self.segments.iter().map(|segment| (segment.time_min, segment.time_max));
+        hot.chain(kept).reduce(|(min, max), (first, last)| (first.min(min), last.max(max)))
+    }
 }
 
 /// A Parquet file that the catalog names. It is never changed.
