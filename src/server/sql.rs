@@ -9,6 +9,7 @@
 use super::House;
 use super::answer::Refusal;
 use super::ingest::{coding, text};
+use crate::codec::json::Leaves;
 use crate::net::{Gather, gather};
 use crate::query::format::{Format, choose, encode};
 use crate::query::{Answer, Engine, Query, QueryError};
@@ -100,8 +101,9 @@ pub(super) async fn post(
         error => error.into(),
     })?;
     if kind == "application/json" {
-        let said: InBody = serde_json::from_slice(&body.bytes)
-            .map_err(|error| Refusal::invalid(format!("the JSON must be like `{{\"q\": \"SELECT 1\"}}`: {error}")))?;
+        let said: InBody = serde_json::from_slice(&body.bytes).map_err(|error| {
+            Refusal::invalid(format!("the JSON must be like `{{\"q\": \"SELECT 1\"}}`: {}", wrong(&error, &body.bytes)))
+        })?;
         query.sql = said.q;
         query.time_max = said.timeout.map(|span| span.0).or(query.time_max);
         query.rows_max = said.limit.or(query.rows_max);
@@ -114,6 +116,16 @@ pub(super) async fn post(
         return Err(Refusal::invalid("what is asked? the body is the SQL text, such as `SELECT 1`"));
     }
     answer(&house, query, chosen(format.as_deref(), &headers)?).await
+}
+
+/// What is wrong with the JSON: where it is none, in the codec's words and with the byte.
+fn wrong(error: &serde_json::Error, bytes: &[u8]) -> String {
+    let read = std::str::from_utf8(bytes).map(|text| Leaves::default().read(text));
+    match read {
+        Ok(Err(wrong)) => format!("byte {}: {}", wrong.column, wrong.what),
+        Err(error) => format!("byte {}: not UTF-8", error.valid_up_to() + 1),
+        Ok(Ok(())) => error.to_string(),
+    }
 }
 
 fn in_url(parameters: Result<Parameters<InUrl>, QueryRejection>) -> Result<(Query, Option<String>), Refusal> {

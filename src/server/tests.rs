@@ -293,6 +293,14 @@ async fn sql_that_cannot_be_answered_says_why() {
         assert!(error["kind"].is_string() && error["message"].is_string(), "{text}");
         assert_eq!(headers.contains_key("retry-after"), status == 503, "{line} {body}");
     }
+    for (body, says) in [
+        ("SELECT 1", "byte 1: expected a JSON object, found `S`"),
+        (r#"{"q": nope}"#, "byte 7: expected a value, found `n`"),
+        (r#"{"q": 1}"#, "invalid type: integer `1`, expected a string"),
+    ] {
+        let (_, _, text) = mill.ask("POST /v1/sql", "Content-Type: application/json", body).await;
+        assert!(parse(&text)["error"]["message"].as_str().unwrap().contains(says), "{text}");
+    }
     let long = "x".repeat((64 << 10) + 1);
     assert_eq!(mill.status("POST /v1/sql", "", long).await, 413);
     let very_long = "x".repeat(1 << 20);

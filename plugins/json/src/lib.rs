@@ -2,10 +2,12 @@
 //!
 //!     {"a": {"b": 1}, "c": [1, 2], "ts": "…"}   ─►   a.b = 1    c = '[1, 2]'    timestamp = …
 //!
-//! Nested objects are flattened with dots, arrays stay JSON text, `null` is an absent value, the last of two fields
-//! of one name wins. `serde_json` reads the text; numbers are kept as written until the column's type is known.
+//! Nested objects are flattened with dots, arrays stay JSON text, `null` is an absent value. Of several fields of one
+//! name the last wins, and the others are JSON text in `__more`. `serde_json` reads the text; numbers are kept as written until the column's type is known.
 //!
 //! **Never:** a number loses a digit, or half a line becomes half a row.
+
+mod words;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -60,7 +62,8 @@ impl Parser for Json {
         let mut any_timestamp = false;
         for (row, body) in bodies.iter().enumerate() {
             let text = String::from_utf8_lossy(body.unwrap_or_default());
-            let mut line = Line { settings: &self.settings, open: &mut open, path: String::new(), timestamp: None };
+            let mut line =
+                Line { settings: &self.settings, open: &mut open, path: String::new(), timestamp: None, skipped: 0 };
             let found = line.parse(&text);
             match found.and_then(|found| open.commit_row().map(|()| found)) {
                 Ok(found) => {
@@ -89,6 +92,8 @@ struct Line<'s, 't> {
     /// Where in the object we are: `a.b`.
     path: String,
     timestamp: Option<Candidate<'t>>,
+    /// White space before the object.
+    skipped: usize,
 }
 
 /// A field that may be the timestamp: the lowest rank wins, and the others stay columns.
@@ -100,6 +105,7 @@ struct Candidate<'t> {
 
 impl<'t> Line<'_, 't> {
     fn parse(&mut self, text: &'t str) -> Result<Option<i64>, String> {
+        self.skipped = text.len() - text.trim_start().len();
         let text = text.trim();
         match text.as_bytes().first() {
             Some(b'{') => {}
@@ -108,7 +114,7 @@ impl<'t> Line<'_, 't> {
                 let shown: String = text.chars().take(40).collect();
                 return Err(match serde_json::from_str::<&RawValue>(text) {
                     Ok(_) => format!("JSON, but not an object: `{shown}`; wrap it in one, like {{\"message\": …}}"),
-                    Err(error) => format!("not a JSON object: {error}: `{shown}`"),
+                    Err(error) => format!("not a JSON object: {}: `{shown}`", words::told(&error, self.skipped)),
                 });
             }
         }
@@ -130,7 +136,7 @@ impl<'t> Line<'_, 't> {
         let ended = visited.and_then(|()| deserializer.end());
         match (problem, ended) {
             (Some(problem), _) => Err(problem),
-            (None, Err(error)) => Err(format!("not JSON: {error}")),
+            (None, Err(error)) => Err(format!("not JSON: {}", words::told(&error, self.skipped))),
             (None, Ok(())) => Ok(()),
         }
     }
@@ -198,7 +204,9 @@ impl<'t> Line<'_, 't> {
     fn unquoted(&self, raw: &'t str) -> Result<Cow<'t, str>, String> {
         match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
             Some(inner) if !inner.contains('\\') => Ok(Cow::Borrowed(inner)),
-            _ => serde_json::from_str(raw).map(Cow::Owned).map_err(|error| format!("field `{}`: {error}", self.path)),
+            _ => serde_json::from_str(raw)
+                .map(Cow::Owned)
+                .map_err(|error| format!("field `{}`: {} of its value", self.path, words::told(&error, 0))),
         }
     }
 }

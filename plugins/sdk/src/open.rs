@@ -8,7 +8,7 @@
 //! A column has one type a batch. Where its values have several: integers and floats become float64 if no integer
 //! loses a digit by it; everything else becomes text, each value as it is written in JSON (text without its quotes).
 //!
-//! **Always:** the last of several values for one name in one row wins.
+//! **Always:** the last of several values for one name in one row wins; the others are fields of the JSON text `__more`.
 //! **Never:** an integer loses a digit. One beyond 2^53 does not become a float, one beyond i64 becomes text.
 
 use std::collections::HashMap;
@@ -39,12 +39,17 @@ pub struct OpenColumns {
     position: usize,
     rows: usize,
     staged: Vec<(usize, Cell)>,
+    /// Earlier values of names that came again in the row at hand, as the inside of a JSON object.
+    earlier: String,
     arena: Vec<u8>,
     arena_committed: usize,
 }
 
 /// Names that the host gives to columns of its own.
-const RESERVED: [&str; 3] = ["body", "source", "timestamp"];
+const RESERVED: [&str; 4] = ["body", "source", "timestamp", MORE];
+
+/// Where earlier values of a name go.
+const MORE: &str = "__more";
 
 /// More names than this in one batch are not fields but data in the place of names.
 pub const COLUMNS_MAX: usize = 4_096;
@@ -57,14 +62,19 @@ impl OpenColumns {
 
     /// A value of the row at hand.
     ///
-    /// The names `body`, `source` and `timestamp` are the host's: they become `body_field` and so on. An empty name
+    /// The names `body`, `source`, `timestamp` and `__more` are not the event's: they become `body_field` and so on. An empty name
     /// becomes `_`.
     pub fn set(&mut self, name: &str, value: Value<'_>) {
         let column = self.column_of(name);
         let cell = self.cell(value);
         let staged_at = self.columns[column].staged_at;
         match self.staged.get_mut(staged_at) {
-            Some((owner, staged)) if *owner == column => *staged = cell,
+            Some((owner, staged)) if *owner == column => {
+                if !matches!(cell, Cell::Null) {
+                    let before = std::mem::replace(staged, cell);
+                    self.keep_earlier(column, before);
+                }
+            }
             _ => {
                 self.columns[column].staged_at = self.staged.len();
                 self.staged.push((column, cell));
@@ -79,6 +89,7 @@ impl OpenColumns {
             self.discard_row();
             return Err(format!("more than {COLUMNS_MAX} different field names in one batch; are they data?"));
         }
+        self.stage_earlier();
         let rows = self.rows;
         for (column, cell) in self.staged.drain(..) {
             self.columns[column].push(rows, cell);
@@ -91,6 +102,7 @@ impl OpenColumns {
     /// The row at hand was a mistake: nothing of it stays.
     pub fn discard_row(&mut self) {
         self.staged.clear();
+        self.earlier.clear();
         self.arena.truncate(self.arena_committed);
         self.start_row(self.rows);
     }
@@ -99,6 +111,36 @@ impl OpenColumns {
     pub fn finish(self, output: &mut Parsed) {
         for column in self.columns {
             column.finish(self.rows, &self.arena, output);
+        }
+    }
+
+    /// A value that another one of the same row takes the place of.
+    fn keep_earlier(&mut self, column: usize, cell: Cell) {
+        let value = match cell {
+            Cell::Null => return,
+            Cell::Bool(value) => value.to_string(),
+            Cell::Int(value) => value.to_string(),
+            Cell::Float(value) => format!("{value:?}"),
+            Cell::Text(start, end) => {
+                let text = String::from_utf8_lossy(&self.arena[start as usize..end as usize]);
+                serde_json::Value::from(text.as_ref()).to_string()
+            }
+        };
+        let name = serde_json::Value::from(self.columns[column].name.as_str());
+        let comma = if self.earlier.is_empty() { "" } else { "," };
+        self.earlier.push_str(&format!("{comma}{name}:{value}"));
+    }
+
+    fn stage_earlier(&mut self) {
+        if !self.earlier.is_empty() {
+            let text = format!("{{{}}}", std::mem::take(&mut self.earlier));
+            let known = self.columns.iter().position(|column| column.name == MORE);
+            let column = known.unwrap_or_else(|| {
+                self.columns.push(Column::new(MORE.to_owned()));
+                self.columns.len() - 1
+            });
+            let cell = self.text_cell(text.as_bytes());
+            self.staged.push((column, cell));
         }
     }
 
@@ -381,7 +423,7 @@ mod tests {
         let mut output = Parsed::new(1);
         open.finish(&mut output);
         let columns = output.into_wire().unwrap().columns;
-        assert_eq!(columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(), ["b"]);
+        assert_eq!(columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(), ["b", "__more"]);
     }
 
     #[test]
@@ -394,7 +436,10 @@ mod tests {
         let mut output = Parsed::new(1);
         open.finish(&mut output);
         let columns = output.into_wire().unwrap().columns;
-        assert_eq!(columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(), ["body_field", "_"]);
+        assert_eq!(
+            columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(),
+            ["body_field", "_", "__more"]
+        );
         assert!(matches!(&columns[0].values, wire::Values::Int64(ints) if ints == &[3]));
     }
 
