@@ -259,7 +259,7 @@ fn a_running_pipeline_loses_only_the_lines_at_fault() {
             pushing.join().unwrap()
         });
         landed += 8191;
-        assert_eq!((pushed["accepted"].as_u64(), pushed["dead"].as_u64()), (Some(8192), Some(1)), "{line}: {pushed}");
+        assert_eq!((pushed["accepted"].as_u64(), pushed["dead"].as_u64()), (Some(8191), Some(1)), "{line}: {pushed}");
         assert_eq!(mill.number("SELECT count(*) FROM events"), landed);
         let sql = format!(
             "SELECT source, stage, plugin, reason, CAST(raw AS VARCHAR) AS raw FROM tidemill.dead_letters \

@@ -6,6 +6,7 @@
 //! **Always:** every line that is not empty is in the columns or in the dead letters.
 //! **Never:** a codec holds more of one line than its limit.
 
+mod field;
 pub mod json;
 pub mod lines;
 pub mod metrics;

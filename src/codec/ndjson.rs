@@ -6,7 +6,7 @@
 //! | arrays | JSON text, as written |
 //! | whole numbers | int64, exact; beyond 64 bits text |
 //! | numbers | float64 |
-//! | values of several types in one column of a batch | each as it is, in a column of [`mixed`] types: the table decides |
+//! | values of several types in one column of a batch | each as it is, in a column of [`crate::event::mixed`] types: the table decides |
 //! | `timestamp`, `@timestamp`, `time`, `ts` | the first of them that [`super::time`] can read is `timestamp`; the others stay what they are |
 //! | a `timestamp` that cannot be read | `timestamp__utf8`; `timestamp` is then when the event was received |
 //! | `body`, if text | `body`, and the line is kept in `__raw`; else `body` is the line |
@@ -18,13 +18,13 @@
 //! Of fields that come to the same column of one event, such as `{"a":1,"a":2}` or `{"c.d":1,"c":{"d":2}}`, the last has it, and the
 //! earlier ones are fields of `__more`. A line that is no object, or has a mistake, is a dead letter with its bytes.
 
+use super::field::{Column, sparse};
 use super::json::{Leaves, Value, elements};
 use super::{BAD_LINES_MAX, BadLine, Decoded, Received, lines, time};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::DeadLetter;
 use crate::event::columns::{self, BODY, COLUMNS_MAX, NAME_BYTES_MAX, RAW, SOURCE, TIMESTAMP, Type, field};
-use crate::event::{DeadLetter, mixed};
-use arrow::array::{Array, ArrayRef, BinaryArray, BooleanBuilder, Float64Builder, Int64Builder};
-use arrow::array::{BinaryBuilder, StringArray, StringBuilder, TimestampNanosecondArray};
+use arrow::array::{Array, ArrayRef, BinaryArray, BinaryBuilder, StringArray, StringBuilder, TimestampNanosecondArray};
 use arrow::datatypes::{Field, Schema};
 use arrow::record_batch::RecordBatch;
 use std::borrow::Cow;
@@ -39,12 +39,6 @@ const TIMES: [&str; 4] = [TIMESTAMP, "@timestamp", "time", "ts"];
 const BATCH_COLUMNS_MAX: usize = COLUMNS_MAX - 10;
 /// Rows times columns of a batch: what an absent value costs is small, not nothing.
 const CELLS_MAX: usize = 64 << 20;
-
-/// One column of the events, absent values left out.
-struct Column<'a> {
-    name: String,
-    values: Vec<(usize, Value<'a>)>,
-}
 
 /// The good lines so far.
 #[derive(Default)]
@@ -249,78 +243,10 @@ fn own_name<'n, 'a>(name: &'n str, value: &Value<'a>) -> (Cow<'n, str>, Value<'a
     }
 }
 
-impl Value<'_> {
-    /// The type of the column it fits.
-    fn r#type(&self) -> Type {
-        match self {
-            Value::Boolean(_) => Type::Boolean,
-            Value::Int(_) => Type::Int64,
-            Value::Float(_) => Type::Float64,
-            Value::Wide(_) | Value::Text(_) | Value::Array(_) => Type::Utf8,
-        }
-    }
-}
-
-impl Column<'_> {
-    /// The values, each in its type.
-    fn finish(&self, rows: usize) -> Result<ArrayRef> {
-        let mut types = Vec::new();
-        for (_, value) in &self.values {
-            if types.last() != Some(&value.r#type()) && !types.contains(&value.r#type()) {
-                types.push(value.r#type());
-            }
-        }
-        let mut parts: Vec<_> = types.into_iter().map(|r#type| (r#type, self.part(r#type, rows))).collect();
-        match parts.pop() {
-            Some((_, only)) if parts.is_empty() => Ok(only),
-            last => mixed::column(parts.into_iter().chain(last).collect()),
-        }
-    }
-
-    /// The values of one type.
-    fn part(&self, r#type: Type, rows: usize) -> ArrayRef {
-        let values = self.values.iter().map(|(row, value)| (*row, value)).filter(|(_, value)| value.r#type() == r#type);
-        match r#type {
-            Type::Boolean => {
-                let values = values.map(|(row, value)| (row, *value == Value::Boolean(true)));
-                Arc::new(sparse(rows, values, BooleanBuilder::new(), BooleanBuilder::append_option).finish())
-            }
-            Type::Int64 => {
-                let values = values.filter_map(|(row, value)| match value {
-                    Value::Int(value) => Some((row, *value)),
-                    _ => None,
-                });
-                Arc::new(sparse(rows, values, Int64Builder::new(), Int64Builder::append_option).finish())
-            }
-            Type::Float64 => {
-                let values = values.filter_map(|(row, value)| Some((row, value.text().parse::<f64>().ok()?)));
-                Arc::new(sparse(rows, values, Float64Builder::new(), Float64Builder::append_option).finish())
-            }
-            Type::Utf8 | Type::Timestamp | Type::Binary | Type::Labels => {
-                let values = values.map(|(row, value)| (row, value.text()));
-                Arc::new(sparse(rows, values, StringBuilder::new(), StringBuilder::append_option).finish())
-            }
-        }
-    }
-}
-
-/// Appends each value at its row and null at the others.
-fn sparse<T, B>(
-    rows: usize,
-    values: impl Iterator<Item = (usize, T)>,
-    mut builder: B,
-    append: impl Fn(&mut B, Option<T>),
-) -> B {
-    let mut values = values.peekable();
-    for row in 0..rows {
-        append(&mut builder, values.next_if(|(at, _)| *at == row).map(|(_, value)| value));
-    }
-    builder
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::mixed;
     use arrow::array::AsArray;
     use arrow::util::display::array_value_to_string;
 

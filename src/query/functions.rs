@@ -5,6 +5,7 @@
 
 use super::QueryError;
 use super::arithmetic::WholePlanner;
+use super::concat::{Concat, ConcatPlanner};
 use super::sum::Sum;
 use super::text::Text;
 use crate::error::ErrorKind;
@@ -12,14 +13,13 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::{cast, concat};
 use arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::config::ConfigExtension;
-use datafusion::common::{DFSchema, ExprSchema, extensions_options};
+use datafusion::common::extensions_options;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
-    AggregateUDF, ColumnarValue, Documentation, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility,
+    AggregateUDF, ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature,
 };
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr as SqlExpr, Query, Visitor};
 use std::ops::ControlFlow;
@@ -116,8 +116,7 @@ pub fn hold(state: &mut SessionState) -> Result<()> {
         let inner = state.udf(name)?;
         state.register_udf(Arc::new(ScalarUDF::new_from_impl(Held { inner, growth: *growth })))?;
     }
-    let concat =
-        Arc::new(ScalarUDF::new_from_impl(Concat { signature: Signature::user_defined(Volatility::Immutable) }));
+    let concat = Arc::new(ScalarUDF::new_from_impl(Concat::new()));
     let concat = Arc::new(ScalarUDF::new_from_impl(Held { inner: concat, growth: Growth::Join }));
     state.register_expr_planner(Arc::new(ConcatPlanner(concat)))?;
     state.register_expr_planner(Arc::new(WholePlanner))?;
@@ -326,78 +325,4 @@ fn measured(array: &ArrayRef) -> Result<Vec<u64>> {
         }
         _ => vec![32; array.len()],
     })
-}
-
-/// `a || b` of texts: null if either is null.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Concat {
-    signature: Signature,
-}
-
-impl ScalarUDFImpl for Concat {
-    fn name(&self) -> &str {
-        "||"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        Ok(vec![DataType::Utf8View; types.len()])
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Utf8View)
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let rows = if constant { 1 } else { args.number_rows };
-        let columns = args.args.iter().map(|arg| arg.clone().into_array(rows)).collect::<Result<Vec<_>>>()?;
-        let [left, right] = columns.as_slice() else {
-            return Err(DataFusionError::Internal("|| takes two arguments".into()));
-        };
-        let (left, right) = (left.as_string_view(), right.as_string_view());
-        let mut joined = arrow::array::StringViewBuilder::with_capacity(rows);
-        let mut text = String::new();
-        for (left, right) in left.iter().zip(right.iter()) {
-            match (left, right) {
-                (Some(left), Some(right)) => {
-                    text.clear();
-                    text.push_str(left);
-                    text.push_str(right);
-                    joined.append_value(&text);
-                }
-                _ => joined.append_null(),
-            }
-        }
-        let joined: ArrayRef = Arc::new(joined.finish());
-        match constant {
-            true => Ok(ColumnarValue::Scalar(datafusion::common::ScalarValue::try_from_array(&joined, 0)?)),
-            false => Ok(ColumnarValue::Array(joined)),
-        }
-    }
-}
-
-/// Plans `||` as the held function, unless it joins lists.
-#[derive(Debug)]
-struct ConcatPlanner(Arc<ScalarUDF>);
-
-impl ExprPlanner for ConcatPlanner {
-    fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
-        let listed = |side: &Expr| is_list(side, schema);
-        if expr.op != BinaryOperator::StringConcat {
-            return Ok(PlannerResult::Original(expr));
-        }
-        if listed(&expr.left) || listed(&expr.right) {
-            let failure = QueryError::invalid("`||` joins texts, not lists");
-            return Err(DataFusionError::External(Box::new(failure)));
-        }
-        Ok(PlannerResult::Planned(self.0.call(vec![expr.left, expr.right])))
-    }
-}
-
-fn is_list(expr: &Expr, schema: &dyn ExprSchema) -> bool {
-    expr.get_type(schema).is_ok_and(|r#type| r#type.is_nested())
 }

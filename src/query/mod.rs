@@ -14,6 +14,7 @@
 pub mod arithmetic;
 pub mod catalog;
 pub mod check;
+pub mod concat;
 pub mod door;
 pub mod engine;
 pub mod fault;
