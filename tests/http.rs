@@ -303,7 +303,8 @@ fn once_ends_when_files_are_read() {
     let dir = tempfile::tempdir().unwrap();
     let lines: String = (0..50_000).map(|n| format!("line {n}\n")).collect();
     std::fs::write(dir.path().join("a.log"), &lines).unwrap();
-    std::fs::write(dir.path().join("b.log"), &lines).unwrap();
+    std::fs::write(dir.path().join("b.log"), lines + "without an end").unwrap();
+    std::fs::write(dir.path().join("c.log"), "alone").unwrap();
     let file = "[sources.events]\ntype = \"file\"\ninclude = [\"*.log\"]\n[tables.events]\ninputs = [\"events\"]\n";
     std::fs::write(dir.path().join("pipeline.toml"), file).unwrap();
     for _ in 0..2 {
@@ -311,7 +312,8 @@ fn once_ends_when_files_are_read() {
         assert!(ended.status.success(), "{}", stderr(&ended));
     }
     let mill = Mill::start(dir.path(), EVENTS);
-    assert_eq!(mill.number("SELECT count(*) FROM events"), 100_000);
+    assert_eq!(mill.number("SELECT count(*) FROM events"), 100_002);
+    assert_eq!(mill.number("SELECT count(*) FROM events WHERE body IN ('without an end', 'alone')"), 2);
     mill.stop();
 }
 

@@ -124,7 +124,8 @@ impl App {
         let workloads = open_workloads(&checked.config, &clock, &running).await?;
         let library = Arc::new(library);
         let client = Client::new(None)?;
-        let sources = Sources::start(&checked, &library, &store, &workloads, running, client, telemetry, &clock)?;
+        let once = options.once;
+        let sources = Sources::start(&checked, &library, &store, &workloads, running, client, telemetry, &clock, once)?;
         let engine = open_engine(&checked, &store, &sources, &workloads, &clock)?;
         let watch = Arc::new(Watch::new(&checked, &sources));
         let scalers = start_scalers(&checked, &library, &store, &engine, &watch, &workloads, &clock)?;
@@ -144,9 +145,8 @@ impl App {
         let stop = serving.stop.clone();
         serving.tasks.spawn(async move { listener.serve(router, stop, SERVER_DRAIN).await });
         let notes = workloads.values().map(|workload| workload.status().cpu).filter(|note| !note.is_empty()).collect();
-        let mut app =
+        let app =
             App { address, url, data, store, engine, sources, workloads, notes, scalers, server: serving, draining };
-        app.sources.once = options.once;
         Ok(app)
     }
 

@@ -38,7 +38,7 @@ const LOOKS_MAX: u32 = 80;
 /// Every source at work.
 pub(super) struct Sources {
     /// end when every file is read to its end
-    pub once: bool,
+    once: bool,
     running: BTreeMap<String, At>,
     inlets: BTreeMap<String, Arc<dyn IngestDoor>>,
     tasks: JoinSet<()>,
@@ -84,6 +84,7 @@ impl Sources {
         client: Client,
         logs: Logs,
         clock: &Clock,
+        once: bool,
     ) -> Result<Sources> {
         let (failed, failures) = watch::channel(None);
         let (open, still_open) = watch::channel(0);
@@ -92,7 +93,7 @@ impl Sources {
         let accounts =
             accounts.map(|checked| (checked.configured.stage.to_string(), checked.configured.account.clone()));
         let mut sources = Sources {
-            once: false,
+            once,
             running: BTreeMap::new(),
             inlets: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -210,7 +211,7 @@ impl Sources {
         match config {
             source::Config::File(config) => {
                 let positions = starting.store.positions(&format!("{name}:"));
-                self.task(starting, name, source::file::run(config, outlet, positions));
+                self.task(starting, name, source::file::run(config, outlet, positions, self.once));
             }
             source::Config::Stdin(config) => self.task(starting, name, source::stdin::run(config, outlet)),
             source::Config::Http(config) => {

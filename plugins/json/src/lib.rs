@@ -15,9 +15,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use tidemill_plugin::{
-    Batch, Context, Contract, DataType, OpenColumns, Parsed, Parser, Plugin, Timestamps, Value, time,
-};
+use tidemill_plugin::{Batch, Context, Contract, OpenColumns, Parsed, Parser, Plugin, Value, lines, time};
 
 /// A configured parser.
 pub struct Json {
@@ -32,9 +30,6 @@ pub struct Settings {
     timestamp: Option<String>,
 }
 
-/// Tried in this order where the settings name no field.
-const TIMESTAMP_FIELDS: [&str; 4] = ["timestamp", "@timestamp", "time", "ts"];
-
 /// Objects within objects beyond this are an error of the row.
 const DEPTH_MAX: usize = 32;
 
@@ -44,44 +39,18 @@ impl Plugin for Json {
     const ABOUT: &'static str = env!("CARGO_PKG_DESCRIPTION");
 
     fn configure(settings: Settings) -> Result<(Json, Contract), String> {
-        if settings.timestamp.as_deref() == Some("") {
-            return Err("`timestamp` is empty; name the field that says when the event happened".to_owned());
-        }
-        let contract =
-            Contract::new().reads("body").reads("timestamp").writes("timestamp", DataType::Timestamp).open_schema();
+        let contract = lines::open_contract(settings.timestamp.as_deref())?;
         Ok((Json { settings }, contract))
     }
 }
 
 impl Parser for Json {
     fn parse(&mut self, input: &Batch, _: &Context, output: &mut Parsed) -> Result<(), String> {
-        let bodies = input.bytes("body")?;
-        let arrived = input.timestamps("timestamp")?;
-        let mut open = OpenColumns::new();
-        let mut timestamps = Timestamps::with_rows(input.rows());
-        let mut any_timestamp = false;
-        for (row, body) in bodies.iter().enumerate() {
-            let text = String::from_utf8_lossy(body.unwrap_or_default());
-            let mut line =
-                Line { settings: &self.settings, open: &mut open, path: String::new(), timestamp: None, skipped: 0 };
-            let found = line.parse(&text);
-            match found.and_then(|found| open.commit_row().map(|()| found)) {
-                Ok(found) => {
-                    let timestamp = found.or(arrived.get(row));
-                    any_timestamp |= timestamp.is_some();
-                    timestamps.push_option(timestamp);
-                }
-                Err(message) => {
-                    open.discard_row();
-                    output.error(row, message);
-                }
-            }
-        }
-        if any_timestamp {
-            output.column("timestamp", timestamps);
-        }
-        open.finish(output);
-        Ok(())
+        lines::parse_lines(input, output, |body, open| {
+            let text = String::from_utf8_lossy(body);
+            let mut line = Line { settings: &self.settings, open, path: String::new(), timestamp: None, skipped: 0 };
+            line.parse(&text)
+        })
     }
 }
 
@@ -177,7 +146,7 @@ impl<'t> Line<'_, 't> {
         };
         if let Some(loser) = loser.filter(|loser| loser.rank != winner.rank) {
             let text = if loser.raw.starts_with('"') { self.unquoted(loser.raw)? } else { Cow::Borrowed(loser.raw) };
-            self.open.set(TIMESTAMP_FIELDS[loser.rank], scalar_value(loser.raw, &text));
+            self.open.set(lines::TIMESTAMP_FIELDS[loser.rank], scalar_value(loser.raw, &text));
         }
         self.timestamp = Some(winner);
         Ok(())
@@ -194,7 +163,7 @@ impl<'t> Line<'_, 't> {
             },
             Some(_) => Ok(None),
             None => {
-                let rank = TIMESTAMP_FIELDS.iter().position(|field| *field == self.path);
+                let rank = lines::TIMESTAMP_FIELDS.iter().position(|field| *field == self.path);
                 Ok(rank.and_then(|rank| Some((rank, time::recognise(text)?))))
             }
         }

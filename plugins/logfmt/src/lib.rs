@@ -11,9 +11,7 @@ mod pairs;
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use tidemill_plugin::{
-    Batch, Context, Contract, DataType, OpenColumns, Parsed, Parser, Plugin, Timestamps, Value, time,
-};
+use tidemill_plugin::{Batch, Context, Contract, OpenColumns, Parsed, Parser, Plugin, Value, lines, time};
 
 use pairs::{Pairs, Written};
 
@@ -38,50 +36,20 @@ impl Default for Settings {
     }
 }
 
-/// Tried in this order where the settings name no key.
-const TIMESTAMP_KEYS: [&str; 4] = ["timestamp", "@timestamp", "time", "ts"];
-
 impl Plugin for Logfmt {
     type Settings = Settings;
     const NAME: &'static str = "logfmt";
     const ABOUT: &'static str = env!("CARGO_PKG_DESCRIPTION");
 
     fn configure(settings: Settings) -> Result<(Logfmt, Contract), String> {
-        if settings.timestamp.as_deref() == Some("") {
-            return Err("`timestamp` is empty; name the key that says when the event happened".to_owned());
-        }
-        let contract =
-            Contract::new().reads("body").reads("timestamp").writes("timestamp", DataType::Timestamp).open_schema();
+        let contract = lines::open_contract(settings.timestamp.as_deref())?;
         Ok((Logfmt { settings }, contract))
     }
 }
 
 impl Parser for Logfmt {
     fn parse(&mut self, input: &Batch, _: &Context, output: &mut Parsed) -> Result<(), String> {
-        let bodies = input.bytes("body")?;
-        let arrived = input.timestamps("timestamp")?;
-        let mut open = OpenColumns::new();
-        let mut timestamps = Timestamps::with_rows(input.rows());
-        let mut any_timestamp = false;
-        for (row, body) in bodies.iter().enumerate() {
-            let found = self.line(body.unwrap_or_default(), &mut open);
-            match found.and_then(|found| open.commit_row().map(|()| found)) {
-                Ok(found) => {
-                    let timestamp = found.or(arrived.get(row));
-                    any_timestamp |= timestamp.is_some();
-                    timestamps.push_option(timestamp);
-                }
-                Err(message) => {
-                    open.discard_row();
-                    output.error(row, message);
-                }
-            }
-        }
-        if any_timestamp {
-            output.column("timestamp", timestamps);
-        }
-        open.finish(output);
-        Ok(())
+        lines::parse_lines(input, output, |body, open| self.line(body, open))
     }
 }
 
@@ -146,7 +114,7 @@ impl Logfmt {
             },
             Some(_) => Ok(None),
             None => {
-                let rank = TIMESTAMP_KEYS.iter().position(|usual| *usual == key);
+                let rank = lines::TIMESTAMP_FIELDS.iter().position(|usual| *usual == key);
                 Ok(rank.and_then(|rank| Some((rank, time::recognise(&value)?))))
             }
         }

@@ -23,6 +23,7 @@ pub mod cases;
 mod contract;
 #[doc(hidden)]
 pub mod export;
+pub mod lines;
 pub mod log;
 mod open;
 mod output;

@@ -116,10 +116,11 @@ impl Config {
 
 type Answers = FuturesUnordered<BoxFuture<'static, (Option<Key>, Result<Accepted>)>>;
 
-/// Tails until told to stop. `positions` are those of this source, as the store has them.
-pub async fn run(config: Config, outlet: Outlet, positions: Vec<(String, Vec<u8>)>) -> Result<()> {
+/// Tails until told to stop. `positions` are those of this source, as the store has them. `once` says that nobody waits for more:
+/// what stands behind the last line end is a line too.
+pub async fn run(config: Config, outlet: Outlet, positions: Vec<(String, Vec<u8>)>, once: bool) -> Result<()> {
     let poll = config.poll.0;
-    let mut tailer = Tailer::new(config, &outlet, positions);
+    let mut tailer = Tailer::new(config, &outlet, positions, once);
     let mut answers = Answers::new();
     while !outlet.stop.is_cancelled() {
         let passed = tokio::task::spawn_blocking(move || {

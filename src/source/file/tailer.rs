@@ -63,6 +63,8 @@ struct Past {
 /// The files of one source.
 pub struct Tailer {
     config: Config,
+    /// no file gets more than it has
+    once: bool,
     source: Arc<str>,
     progress: Arc<Progress>,
     clock: Clock,
@@ -83,13 +85,14 @@ pub struct Tailer {
 
 impl Tailer {
     /// Nothing found yet. `positions` are those of this source, as the store has them.
-    pub fn new(config: Config, outlet: &Outlet, positions: Vec<(String, Vec<u8>)>) -> Tailer {
+    pub fn new(config: Config, outlet: &Outlet, positions: Vec<(String, Vec<u8>)>, once: bool) -> Tailer {
         let saved = |(name, value): (String, Vec<u8>)| {
             Some((Key::of_position(&name, &outlet.name)?, serde_json::from_slice::<Saved>(&value).ok()?))
         };
         let restored: HashMap<Key, Saved> = positions.into_iter().filter_map(saved).collect();
         Tailer {
             config,
+            once,
             source: outlet.name.clone(),
             progress: outlet.progress.clone(),
             clock: outlet.clock.clone(),
@@ -216,6 +219,10 @@ impl Tailer {
     /// A file has nothing new: perhaps it never will.
     fn idle(&mut self, key: Key, now: i64) -> Result<Option<Chunk>> {
         let Some(tail) = self.tails.get_mut(&key) else { return Ok(None) };
+        if self.once && tail.partial() > 0 {
+            let taken = tail.end_partial()?;
+            return self.chunk(key, taken, now).map(Some);
+        }
         if !tail.rotated {
             // The path may stand for another file by now.
             self.rescan |= fs::metadata(&tail.path).map_or(true, |metadata| Key::of(&metadata) != key);

@@ -15,7 +15,7 @@ fn config(include: &str) -> Config {
 
 fn start(config: Config, pipeline: &Pipeline) -> JoinHandle<Result<()>> {
     let positions = pipeline.positions().into_iter().collect();
-    tokio::spawn(run(config, pipeline.outlet.clone(), positions))
+    tokio::spawn(run(config, pipeline.outlet.clone(), positions, false))
 }
 
 async fn stop(pipeline: &Pipeline, running: JoinHandle<Result<()>>) {
