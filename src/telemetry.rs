@@ -264,8 +264,7 @@ impl Gauge {
 
     /// Changes it by so much.
     pub fn add(&self, by: f64) {
-        let added = |bits| Some((f64::from_bits(bits) + by).to_bits());
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, added);
+        self.0.update(Ordering::Relaxed, Ordering::Relaxed, |bits| (f64::from_bits(bits) + by).to_bits());
     }
 
     /// Its value.

@@ -265,7 +265,7 @@ fn tail_and_query_from_the_shell() {
         first.unwrap()
     };
     assert!(first.contains("77"), "{first}");
-    crate::mill::signal(following.id(), "INT");
+    crate::mill::signal(following.id(), rustix::process::Signal::INT);
     assert!(following.wait().unwrap().success());
     mill.stop();
     let gone = run(dir.path(), &["query", "SELECT 1", "--url", &url]);

@@ -1,5 +1,6 @@
 //! A Tidemill under test: the real binary, in a folder of its own, asked over HTTP.
 
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -234,7 +235,7 @@ impl Mill {
 
     /// SIGTERM, and waits for the end, which must be a good one within ten seconds; answers with all that was said.
     pub fn stop(mut self) -> String {
-        signal(self.child.id(), "TERM");
+        signal(self.child.id(), Signal::TERM);
         let status = ended(&mut self.child, Duration::from_secs(12));
         assert!(status.success(), "{status}: {}", self.said());
         self.said()
@@ -266,8 +267,9 @@ pub fn patiently(mut is_so: impl FnMut() -> bool) -> bool {
     false
 }
 
-pub fn signal(pid: u32, name: &str) {
-    Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().unwrap();
+pub fn signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
 }
 
 /// An answer over HTTP.

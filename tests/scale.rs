@@ -115,7 +115,7 @@ fn replicas_follow_the_load_and_every_change_is_explained() {
     let mill = Mill::start(dir.path(), &text);
     mill.wait_for(READY, 3);
     // One that dies is started again.
-    crate::mill::signal(u32::try_from(pids(&mill)[0]).unwrap(), "KILL");
+    crate::mill::signal(u32::try_from(pids(&mill)[0]).unwrap(), rustix::process::Signal::KILL);
     mill.wait_for("SELECT sum(restarts) FROM tidemill.replicas", 1);
     mill.wait_for(READY, 3);
     mill.stop();

@@ -27,8 +27,8 @@ const EXTENSION: &str = "keys";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     pub key: Arc<str>,
-    /// of what was sent under it; none where a Tidemill wrote it that did not keep that yet
-    pub digest: Option<[u8; 32]>,
+    /// of what was sent under it
+    pub digest: [u8; 32],
     /// when it was accepted, ns UTC
     pub at: i64,
     /// what was answered
@@ -38,7 +38,7 @@ pub(super) struct Key {
 impl Key {
     /// What to answer to this name, sent again: the same if it is the same, or that it is not.
     pub(super) fn again(&self, digest: &[u8; 32]) -> Result<Accepted> {
-        match self.digest.as_ref().is_none_or(|known| known == digest) {
+        match self.digest == *digest {
             true => Ok(Accepted { repeated: true, ..self.accepted }),
             false => Err(Error::new(
                 ErrorKind::Conflict,

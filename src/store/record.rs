@@ -2,8 +2,7 @@
 //!
 //!     positions: count, (name, value)… │ keys: count, (key, digest, at, rows, dead)… │ tables: count, (name, kind, body, Arrow stream)…
 //!
-//! Numbers are little-endian; names and values are a length of 32 bits and their bytes, a stream one of 64 bits. The highest bit of
-//! a key's length says that its digest follows: format 1 of the data directory had none.
+//! Numbers are little-endian; names and values are a length of 32 bits and their bytes, a stream one of 64 bits.
 //!
 //! **Always:** whatever bytes come in, reading ends with a record or with [`Damaged`], never with a panic.
 
@@ -15,9 +14,6 @@ use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use arrow::record_batch::RecordBatch;
 use std::io::Cursor;
 use std::sync::Arc;
-
-/// In the length of a key: its digest follows.
-const DIGEST_FOLLOWS: u32 = 1 << 31;
 
 /// Rows of one table.
 #[derive(Clone, Debug)]
@@ -103,11 +99,8 @@ impl Rows {
 pub(super) fn write_keys(out: &mut Vec<u8>, keys: &[Key]) {
     count(out, keys.len());
     for key in keys {
-        let length = u32::try_from(key.key.len()).unwrap_or(u32::MAX);
-        let flag = if key.digest.is_some() { DIGEST_FOLLOWS } else { 0 };
-        out.extend_from_slice(&(length | flag).to_le_bytes());
-        out.extend_from_slice(key.key.as_bytes());
-        out.extend_from_slice(key.digest.as_ref().map(<[u8; 32]>::as_slice).unwrap_or_default());
+        bytes(out, key.key.as_bytes());
+        out.extend_from_slice(&key.digest);
         out.extend_from_slice(&key.at.to_le_bytes());
         out.extend_from_slice(&key.accepted.rows.to_le_bytes());
         out.extend_from_slice(&key.accepted.dead.to_le_bytes());
@@ -157,11 +150,9 @@ impl<'a> Reader<'a> {
     fn keys(&mut self) -> Result<Vec<Key>, Damaged> {
         let mut keys = Vec::new();
         for _ in 0..self.count()? {
-            let length = u32::from_le_bytes(self.array()?);
-            let name = self.take((length & !DIGEST_FOLLOWS) as usize)?;
             keys.push(Key {
-                key: Arc::from(std::str::from_utf8(name).map_err(|_| Damaged)?),
-                digest: if length & DIGEST_FOLLOWS == 0 { None } else { Some(self.array()?) },
+                key: Arc::from(self.text()?),
+                digest: self.array()?,
                 at: i64::from_le_bytes(self.array()?),
                 accepted: Accepted {
                     rows: u64::from_le_bytes(self.array()?),
@@ -198,19 +189,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_read_as_this_format_and_the_one_before_wrote_them() {
+    fn keys_are_read_as_written_and_cut_off_ones_are_damaged() {
         let accepted = Accepted { rows: 2, dead: 1, repeated: false };
-        let key = |digest| Key { key: "web:k".into(), digest, at: -5, accepted };
-        let keys = [key(Some([9; 32])), key(None)];
+        let keys = [Key { key: "web:k".into(), digest: [9; 32], at: -5, accepted }];
         let mut written = Vec::new();
         write_keys(&mut written, &keys);
         assert_eq!(read_keys(&written).unwrap(), keys);
-        let mut before = vec![1, 0, 0, 0, 5, 0, 0, 0];
-        before.extend_from_slice(b"web:k");
-        for number in [-5i64, 2, 1] {
-            before.extend_from_slice(&number.to_le_bytes());
-        }
-        assert_eq!(read_keys(&before).unwrap(), [key(None)]);
-        assert!(read_keys(&written[..40]).is_err());
+        assert!((0..written.len()).all(|length| read_keys(&written[..length]).is_err()));
     }
 }

@@ -23,10 +23,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The format of the data directory that this version writes: since 2, keys have digests.
-pub const FORMAT: u32 = 2;
-/// The oldest format that it reads; the directory is then of format [`FORMAT`].
-const FORMAT_OLDEST: u32 = 1;
+/// The format of the data directory that this version writes.
+pub const FORMAT: u32 = 1;
 
 /// What came up.
 pub(super) struct Recovered {
@@ -44,7 +42,7 @@ pub(super) fn recover(root: &Path, options: &Options) -> Result<Recovered> {
         let what = format!("{what} `{}`", root.display());
         move |error: io::Error| Error::io(what, error)
     };
-    let has_format = check_format(disk, root)?;
+    let is_new = check_format(disk, root)?;
     make_root(disk, root).map_err(failed("cannot make the data directory"))?;
     let lock = lock(disk, root)?;
     let wal_folder = root.join("wal");
@@ -53,7 +51,7 @@ pub(super) fn recover(root: &Path, options: &Options) -> Result<Recovered> {
     }
     // What a process before wrote may not be safe yet; from here on it is relied on.
     disk.sync_dir(&wal_folder).and_then(|()| disk.sync_dir(root)).map_err(failed("cannot sync"))?;
-    if !has_format {
+    if is_new {
         let written = disk::replace(disk, &root.join("FORMAT"), format!("{FORMAT}\n").as_bytes());
         written.map_err(failed("cannot write FORMAT in"))?;
     }
@@ -82,19 +80,18 @@ pub(super) fn recover(root: &Path, options: &Options) -> Result<Recovered> {
     Ok(Recovered { inner: replay.inner, wal, keys: replay.keys, found, lock })
 }
 
-/// Whether the directory is of our format; refused if that cannot be: new ones, and older ones, get to be.
+/// Whether the directory is new; refused if its format is not ours.
 fn check_format(disk: &dyn Disk, root: &Path) -> Result<bool> {
     let path = root.join("FORMAT");
     let text = match disk.read(&path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).trim().to_owned(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
         Err(error) => return Err(Error::io(format!("cannot read `{}`", path.display()), error)),
     };
     match text.parse::<u32>() {
-        Ok(FORMAT) => Ok(true),
-        Ok(FORMAT_OLDEST..FORMAT) => Ok(false),
+        Ok(FORMAT) => Ok(false),
         Ok(newer) if newer > FORMAT => Err(Error::invalid(format!(
-            "the data directory `{}` has format {newer}, written by a newer tidemill; this one reads formats up to {FORMAT}: run the newer tidemill, or choose another directory",
+            "the data directory `{}` has format {newer}, written by a newer tidemill; this one reads format {FORMAT}: run the newer tidemill, or choose another directory",
             root.display()
         ))),
         _ => Err(Error::invalid(format!(

@@ -206,8 +206,8 @@ impl Writer {
         if let Some(key) = &append.key {
             let accepted = Accepted { repeated: false, ..append.accepted };
             group.keys.insert(key.name.clone(), group.record.keys.len());
-            let (name, digest) = (key.name.as_str().into(), Some(key.digest));
-            group.record.keys.push(Key { key: name, digest, at: now, accepted });
+            let key = Key { key: key.name.as_str().into(), digest: key.digest, at: now, accepted };
+            group.record.keys.push(key);
         }
         Ok(())
     }
