@@ -237,7 +237,7 @@ fn a_port_or_a_data_directory_that_somebody_has() {
     let newer = run(two.path(), &arguments);
     assert_eq!(newer.status.code(), Some(1));
     assert!(
-        stderr(&newer).contains("has format 99, written by a newer tidemill; this one reads formats up to 2"),
+        stderr(&newer).contains("has format 99, written by a newer tidemill; this one reads format 1"),
         "{}",
         stderr(&newer)
     );

@@ -68,7 +68,7 @@ mod component {
         Origin,
         /// An error for a row behind the input.
         ErrorRow,
-        /// A column with 200 MB in it.
+        /// A column with 90 MB in it: more than an answer may have, less than the memory.
         Huge,
         /// Says it failed.
         Failure,
@@ -208,7 +208,7 @@ mod component {
             Lie::Origin => answer.origin = Some(vec![rows; rows as usize]),
             Lie::ErrorRow => answer.errors.push(wire::RowError { row: rows, message: "no such row".to_owned() }),
             Lie::Huge => {
-                let size = 200_000_000 / rows.max(1);
+                let size = 90_000_000 / rows.max(1);
                 line.values = text(each(0, size), &vec![b'x'; (size * rows) as usize]);
             }
             Lie::Failure => return Err("as the settings say".to_owned()),
