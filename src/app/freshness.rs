@@ -48,14 +48,17 @@ impl Watched {
         let at = self.progress.caught_up_at();
         let name = &self.name;
         let late = now.saturating_sub(at);
-        if at > 0 && late <= crate::clock::nanos(self.stale_after) {
-            return None;
-        }
+        let is_late = late > crate::clock::nanos(self.stale_after);
         let standings = self.progress.standings();
         let error = standings.iter().map(|(_, standing)| &standing.error).find(|error| !error.is_empty());
+        if at > 0 && !is_late && error.is_none() {
+            return None;
+        }
         let why = error.map(|error| format!(": {error}")).unwrap_or_default();
         Some(match at {
             0 => format!("the source `{name}` has not been read to its end yet{why}"),
+            // What is known to be missing does not become less so by having been there a moment ago.
+            _ if !is_late => format!("the source `{name}` does not have everything{why}"),
             _ => format!("the source `{name}` was last caught up {} s ago{why}", late / 1_000_000_000),
         })
     }

@@ -60,7 +60,13 @@ impl Graph {
                 mistakes
                     .push((path.clone(), format!("`{name}` has no inputs; name the sources or stages that feed it")));
             }
-            for input in *inputs {
+            for (at, input) in inputs.iter().enumerate() {
+                if inputs.iter().take(at).any(|other| other == input) {
+                    let twice =
+                        format!("`{input}` is named twice, and each of its events would come twice; name it once");
+                    mistakes.push((path.clone(), twice));
+                    continue;
+                }
                 if !known.contains(&input.as_str()) {
                     let hint = did_you_mean(input, known.iter().copied());
                     let all = known.join(", ");
@@ -224,10 +230,11 @@ mod tests {
     #[test]
     fn tells_every_mistake() {
         assert_eq!(mistakes(&["a"], &[("p", &["a"])], &[("t", &["p"])]), "");
-        let all = mistakes(&["a", "b"], &[("p", &["q"]), ("q", &["p", "aa"])], &[("t", &["a"]), ("u", &[])]);
+        let all = mistakes(&["a", "b"], &[("p", &["q"]), ("q", &["p", "aa"])], &[("t", &["a", "a"]), ("u", &[])]);
         for part in [
             "stages.q.inputs: there is no source or stage `aa`; did you mean `a`?",
             "tables.u.inputs: `u` has no inputs",
+            "tables.t.inputs: `a` is named twice",
             "sources.b: the source `b` feeds nothing",
             "stages.p.inputs: the stage `p` is in a circle",
         ] {

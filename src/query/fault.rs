@@ -205,6 +205,12 @@ fn plan(text: &str, mentions: &Mentions) -> QueryError {
             None => failure,
         };
     }
+    // The engine tells it as a mistake of its own, with each signature.
+    if let Some(name) = between(text, "Function '", "' failed to match any signature") {
+        return QueryError::invalid(format!("`{name}` does not take values of this type"))
+            .at(mentions.place(name))
+            .hint("`DESCRIBE <table>` lists the types; CAST(column AS DOUBLE) makes numbers of text");
+    }
     if text.starts_with("Projections require unique expression names") {
         return same_name(text, mentions).hint("give one another name with AS");
     }

@@ -443,6 +443,7 @@ async fn mistakes_are_told_with_a_place() {
         ("SELECT count(took), count(TOOK) FROM access", Invalid, "columns 1 and 2 of the answer would have the same name; give one another name with AS"),
         ("SELECT 0, 1 AS a, 2 AS a", Invalid, "columns 2 and 3 of the answer would both be named `a`; give one another name with AS"),
         ("SELECT cuont(*) FROM access", Invalid, "line 1, column 8: unknown function `cuont`; did you mean `count`?"),
+        ("SELECT sum(body) FROM access", Invalid, "line 1, column 8: `sum` does not take values of this type; `DESCRIBE"),
         ("SELECT a.status FROM access a, access b WHERE status = 1", Invalid, "more than one table"),
         ("SELECT status FROM access WHERE status = 'x'", Invalid, "x"),
         ("SELECT body, count(*) FROM access", Invalid, "body"),

@@ -15,7 +15,7 @@ use super::House;
 use super::answer::Refusal;
 use crate::error::{Error, ErrorKind, Result, did_you_mean};
 use crate::net::{Coding, Gather, gather};
-use crate::source::http::{Content, Inlet, Push, Pushed};
+use crate::source::http::{Content, Inlet, KEY_BYTES_MAX, Push, Pushed};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
@@ -29,8 +29,6 @@ use std::time::Duration;
 
 /// The most bad lines that an answer lists.
 const ERRORS_MAX: usize = 100;
-/// The longest `Idempotency-Key`.
-const KEY_BYTES_MAX: usize = 255;
 /// How long a push waits for its turn before its sender is asked to wait instead.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(2);
 

@@ -34,7 +34,7 @@ const EVENTS_MAX: usize = 1_000_000;
 /// How often an idle source says that nothing waits.
 const TELL: Duration = Duration::from_millis(500);
 /// The longest `Idempotency-Key`.
-const KEY_BYTES_MAX: usize = 256;
+pub const KEY_BYTES_MAX: usize = 255;
 
 /// A source that is pushed to.
 #[derive(Clone, Debug, Deserialize)]
