@@ -1,4 +1,4 @@
-//! `+`, `-`, `*`, `/` and `%` of whole numbers, which fail where 64 bits do not hold the result
+//! `+`, `-`, `*`, `/`, `%` and the sign of whole numbers, which fail where 64 bits do not hold the result
 //!
 //!     a + b - c ─► one function of a, b and c    a * b / c ─► another
 //!
@@ -9,11 +9,14 @@
 use arrow::compute::kernels::numeric::{add, div, mul, rem, sub};
 use arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::Transformed;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit,
 };
 use datafusion::physical_expr_common::datum::apply;
 use datafusion::sql::sqlparser::ast::BinaryOperator;
@@ -78,6 +81,24 @@ impl ExprPlanner for WholePlanner {
         args.push(expr.right);
         let signature = Signature::user_defined(Volatility::Immutable);
         Ok(PlannerResult::Planned(ScalarUDF::new_from_impl(Chain { operators, signature }).call(args)))
+    }
+}
+
+impl FunctionRewrite for WholePlanner {
+    fn name(&self) -> &str {
+        "whole numbers"
+    }
+
+    /// `-a` as `0 - a`: the smallest has no opposite.
+    fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
+        match expr {
+            Expr::Negative(side) if width(&side, schema) == Some(DataType::Int64) => {
+                let signature = Signature::user_defined(Volatility::Immutable);
+                let function = ScalarUDF::new_from_impl(Chain { operators: vec![Operator::Minus], signature });
+                Ok(Transformed::yes(function.call(vec![lit(0i64), *side])))
+            }
+            other => Ok(Transformed::no(other)),
+        }
     }
 }
 

@@ -120,6 +120,7 @@ pub fn hold(state: &mut SessionState) -> Result<()> {
     let concat = Arc::new(ScalarUDF::new_from_impl(Held { inner: concat, growth: Growth::Join }));
     state.register_expr_planner(Arc::new(ConcatPlanner(concat)))?;
     state.register_expr_planner(Arc::new(WholePlanner))?;
+    state.register_function_rewrite(Arc::new(WholePlanner))?;
     let sum = Sum(state.udaf("sum")?);
     state.register_udaf(Arc::new(AggregateUDF::new_from_impl(sum)))?;
     Ok(())

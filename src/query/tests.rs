@@ -371,6 +371,7 @@ async fn whole_numbers_never_wrap() {
     let from = "FROM (SELECT value % 3 AS k, value + 9000000000000000000 AS v FROM generate_series(1, 30000))";
     check(&[
         (&format!("SELECT {big} + 0, {big} - 1, 3 * -4"), "9223372036854775807 9223372036854775806 -12"),
+        ("SELECT -x, -(-x), sum(-x) OVER (), -(x * 2) FROM (VALUES (5)) AS t(x)", "-5 5 -5 -10"),
         ("SELECT sum(status + 1) - sum(status) = count(status) FROM access", "true"),
         ("SELECT 1 + 1 AS a, 1 + 1.5, 7 - count(*) FROM access", "2 2.5 -5003"),
         ("SELECT 2 + 3 * 4 - 6 / 4 % 2, (2 + 3) * 4 - 1, 7 / 2 * 2 % 4, 10 - (3 - 2) - 1", "13 19 2 8"),
@@ -387,6 +388,7 @@ async fn whole_numbers_never_wrap() {
     .await;
     use ErrorKind::Invalid;
     wrong(&[
+        (&format!("SELECT -(x - 1) FROM (VALUES (-{big})) AS t(x)"), Invalid, "is beyond the whole numbers of 64 bits"),
         (&format!("SELECT {big} + 1"), Invalid, "9223372036854775807 + 1 is beyond the whole numbers of 64 bits; CAST"),
         (&format!("SELECT -{big} - 2"), Invalid, "beyond"),
         (&format!("SELECT {big} * length(body) FROM access WHERE status > 1"), Invalid, "beyond"),
