@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 const KILLS: usize = 20;
@@ -44,6 +45,11 @@ struct Work {
 }
 
 impl Work {
+    /// Starts the clients.
+    fn clients<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, port: u16) -> Vec<ScopedJoinHandle<'scope, ()>> {
+        (0..CLIENTS).map(|client| scope.spawn(move || self.push(client, port))).collect()
+    }
+
     /// Pushes batches, each until it is acknowledged, also over restarts.
     fn push(&self, client: u64, port: u16) {
         let mut next = client << 32;
@@ -115,14 +121,7 @@ fn kill_9_at_random_moments_loses_nothing_and_shows_nothing_twice() {
     let (mut dice, port, work) = (Dice::new(), free_port(), Work::default());
     std::thread::scope(|scope| {
         let _over = Over(&work);
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|client| {
-                scope.spawn({
-                    let work = &work;
-                    move || work.push(client, port)
-                })
-            })
-            .collect();
+        let clients = work.clients(scope, port);
         let writer = scope.spawn(|| work.write(dir.path()));
         for kill in 0..KILLS {
             let mill = Mill::start_on(dir.path(), PIPELINE, port);
@@ -151,14 +150,7 @@ fn a_clean_stop_under_load_loses_nothing_and_the_next_start_replays_nothing() {
     let (port, work) = (free_port(), Work::default());
     std::thread::scope(|scope| {
         let _over = Over(&work);
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|client| {
-                scope.spawn({
-                    let work = &work;
-                    move || work.push(client, port)
-                })
-            })
-            .collect();
+        let clients = work.clients(scope, port);
         let writer = scope.spawn(|| work.write(dir.path()));
         for stop in 0..4 {
             let mill = Mill::start_on(dir.path(), PIPELINE, port);

@@ -323,11 +323,6 @@ impl<'a> BytesColumn<'a> {
             BytesKind::Absent | BytesKind::Plain(_) => None,
         }
     }
-
-    /// How many bytes all values have together: what to reserve for a copy.
-    pub fn total_bytes(&self) -> usize {
-        self.plain().map_or(0, |(_, data)| data.len())
-    }
 }
 
 /// Text of one column.

@@ -40,10 +40,10 @@ pub fn find(pattern: &str, exclude: &[Pattern]) -> Found {
             found.odd.get_or_insert(format!("`{}` is packed; unpack it to a file of its own", path.display()));
             continue;
         }
-        match (fs::metadata(&path).ok().filter(fs::Metadata::is_file), odd(&path)) {
-            (Some(metadata), _) => found.files.push((Key::of(&metadata), path)),
-            (None, Some(message)) => drop(found.odd.get_or_insert(message)),
-            (None, None) => {}
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => found.files.push((Key::of(&metadata), path)),
+            Ok(metadata) => found.odd = found.odd.or_else(|| told(&path, metadata.file_type())),
+            Err(_) => {}
         }
     }
     found
@@ -51,7 +51,10 @@ pub fn find(pattern: &str, exclude: &[Pattern]) -> Found {
 
 /// Why what is at a path cannot be tailed, and what to write; nothing where it is a file, or nothing is there.
 pub fn odd(path: &Path) -> Option<String> {
-    let kind = fs::metadata(path).ok()?.file_type();
+    told(path, fs::metadata(path).ok()?.file_type())
+}
+
+fn told(path: &Path, kind: fs::FileType) -> Option<String> {
     let shown = path.display();
     match kind {
         _ if kind.is_file() => None,
