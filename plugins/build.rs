@@ -15,12 +15,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// What the binary carries.
-const BUNDLED: [&str; 7] = ["access-log", "drop-where", "hpa", "json", "logfmt", "lookup", "user-agent"];
-
-/// What only tests load.
-const FOR_TESTS: [&str; 7] =
-    ["dedupe", "log-to-metric", "metric-drop", "metric-relabel", "misbehave", "misbehave-filter", "two-tables"];
+/// Folders of `plugins/` whose crates only tests load; every other crate there is bundled.
+const FOR_TESTS: [&str; 2] = ["examples/rust", "zoo"];
 
 #[path = "toolchain.rs"]
 mod toolchain;
@@ -43,15 +39,19 @@ fn build() -> Result<(), String> {
     let out = folder("OUT_DIR")?;
     let target = target_folder(&out)?;
     let toolchain = Toolchain::find(&folder("RUSTC")?)?;
-    let names: Vec<&str> = BUNDLED.iter().chain(&FOR_TESTS).copied().collect();
-    toolchain.build(&plugins, &target, &names)?;
+    let bundled = crates(&plugins)?;
+    let mut names = bundled.clone();
+    for folder in FOR_TESTS {
+        names.extend(crates(&plugins.join(folder))?);
+    }
+    toolchain.build(&plugins, &target, &names.iter().map(String::as_str).collect::<Vec<_>>())?;
 
     let built = target.join(TARGET).join("release");
     let copies = out.join("plugins");
-    for name in BUNDLED.iter().chain(&FOR_TESTS) {
+    for name in &names {
         copy_if_changed(&built.join(format!("{}.wasm", name.replace('-', "_"))), &copies.join(format!("{name}.wasm")))?;
     }
-    write_if_changed(&out.join("bundled.rs"), &bundled_source(&copies))?;
+    write_if_changed(&out.join("bundled.rs"), &bundled_source(&bundled, &copies))?;
     println!("cargo:rustc-env=TIDEMILL_TEST_PLUGINS={}", copies.display());
     if glibc().is_some_and(|version| version >= (2, 36)) {
         println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
@@ -107,8 +107,17 @@ fn target_folder(out: &Path) -> Result<PathBuf, String> {
     target.map(|target| target.join("plugins")).ok_or_else(|| format!("{}: not inside a target folder", out.display()))
 }
 
-fn bundled_source(copies: &Path) -> String {
-    let entries = BUNDLED.iter().map(|name| {
+/// The crates right under a folder, named as their folders are, in order.
+fn crates(folder: &Path) -> Result<Vec<String>, String> {
+    let listing = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let with_manifest = listing.flatten().filter(|entry| entry.path().join("Cargo.toml").is_file());
+    let mut names: Vec<String> = with_manifest.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    Ok(names)
+}
+
+fn bundled_source(bundled: &[String], copies: &Path) -> String {
+    let entries = bundled.iter().map(|name| {
         let path = copies.join(format!("{name}.wasm"));
         format!("    ({name:?}, include_bytes!({path:?})),\n")
     });

@@ -284,7 +284,10 @@ fn request(written: &Table, state: Vec<u8>) -> Request {
         ready: number("ready").unwrap_or(replicas),
         min: number("min").unwrap_or(1),
         max: number("max").unwrap_or(10),
+        members: Vec::new(),
         signals: signals.map(|(name, written)| signal(name, written.as_table().unwrap())).collect(),
+        decisions: Vec::new(),
+        advice: Vec::new(),
         state,
     }
 }
@@ -304,7 +307,7 @@ fn signal(name: &str, written: &Table) -> Signal {
         other => panic!("signal `{name}` is `{other}`"),
     };
     let message = if key == "failed" { value.as_str().unwrap() } else { "" };
-    Signal { name: name.to_owned(), freshness, table, message: message.to_owned() }
+    Signal { name: name.to_owned(), freshness, table, message: message.to_owned(), caught_up_at: None }
 }
 
 fn run_case(library: &Library, plugin: &Plugin, file: &Path) -> Result<(), String> {
@@ -332,7 +335,7 @@ fn every_case_of_every_plugin() {
     let library = library();
     let mut failures = Vec::new();
     let mut cases = 0;
-    for pattern in ["plugins/*/cases", "plugins/examples/*/cases"] {
+    for pattern in ["plugins/*/cases", "plugins/examples/*/*/cases"] {
         for folder in glob::glob(pattern).unwrap().flatten() {
             let name = folder.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
             let bundled = library.names().any(|known| known == name);

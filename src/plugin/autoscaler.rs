@@ -26,6 +26,47 @@ pub struct Signal {
     pub table: RecordBatch,
     /// why it is not fresh; empty when it is
     pub message: String,
+    /// how far the sources behind it had come, ns UTC; none where nothing stands behind it
+    pub caught_up_at: Option<i64>,
+}
+
+/// One replica of the workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// its name, as its signals carry it
+    pub name: String,
+    /// whether it serves
+    pub ready: bool,
+    /// when it was started, ns UTC
+    pub started_at: i64,
+    /// since when it is ready, or not, ns UTC
+    pub changed_at: i64,
+}
+
+/// What an earlier tick decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// the tick's time, ns UTC
+    pub at: i64,
+    /// replicas asked for before
+    pub replicas: u32,
+    /// what the plugin proposed; none if it failed
+    pub proposed: Option<u32>,
+    /// what was decided
+    pub decided: u32,
+    /// why
+    pub reason: String,
+}
+
+/// What another decider of the same workload proposes in this tick.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advice {
+    /// its name in the pipeline file
+    pub name: String,
+    /// what it proposes; none if it failed
+    pub replicas: Option<u32>,
+    /// why, or why it failed
+    pub reason: String,
 }
 
 /// What an autoscaler is asked at a tick.
@@ -43,8 +84,14 @@ pub struct Request {
     pub min: u32,
     /// the policy's most
     pub max: u32,
+    /// its replicas, as far as whoever runs them tells them apart
+    pub members: Vec<Member>,
     /// the answers
     pub signals: Vec<Signal>,
+    /// the latest decisions, newest last
+    pub decisions: Vec<Decided>,
+    /// what other deciders propose
+    pub advice: Vec<Advice>,
     /// what the last tick handed back; empty at first
     pub state: Vec<u8>,
 }

@@ -232,6 +232,37 @@ pub(super) struct SignalIn<'a> {
     pub freshness: FreshnessIn,
     pub table: BatchIn<'a>,
     pub message: &'a str,
+    #[component(name = "caught-up-at")]
+    pub caught_up_at: Option<i64>,
+}
+
+#[derive(ComponentType, Lower, Clone, Copy)]
+#[component(record)]
+pub(super) struct ReplicaIn<'a> {
+    pub name: &'a str,
+    pub ready: bool,
+    #[component(name = "started-at")]
+    pub started_at: i64,
+    #[component(name = "changed-at")]
+    pub changed_at: i64,
+}
+
+#[derive(ComponentType, Lower, Clone, Copy)]
+#[component(record)]
+pub(super) struct DecisionIn<'a> {
+    pub at: i64,
+    pub replicas: u32,
+    pub proposed: Option<u32>,
+    pub decided: u32,
+    pub reason: &'a str,
+}
+
+#[derive(ComponentType, Lower, Clone, Copy)]
+#[component(record)]
+pub(super) struct AdviceIn<'a> {
+    pub name: &'a str,
+    pub replicas: Option<u32>,
+    pub reason: &'a str,
 }
 
 #[derive(ComponentType, Lower, Clone, Copy)]
@@ -242,6 +273,7 @@ pub(super) struct WorkloadIn<'a> {
     pub ready: u32,
     pub min: u32,
     pub max: u32,
+    pub members: &'a [ReplicaIn<'a>],
 }
 
 #[derive(ComponentType, Lower, Clone, Copy)]
@@ -250,6 +282,8 @@ pub(super) struct RequestIn<'a> {
     pub now: i64,
     pub workload: WorkloadIn<'a>,
     pub signals: &'a [SignalIn<'a>],
+    pub decisions: &'a [DecisionIn<'a>],
+    pub advice: &'a [AdviceIn<'a>],
     pub state: &'a [u8],
 }
 

@@ -3,7 +3,7 @@
 use super::boundary::{Column, Level, Values, VarBytes};
 use super::lookup::Lookup;
 use crate::error::{Error, Result};
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, AsArray, UInt32Array};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,7 +74,18 @@ fn define(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     })?;
     type Wanted = (String, String, VarBytes, Vec<String>);
     tables.func_wrap("lookup", |store: StoreContextMut<'_, Host>, (table, key, keys, want): Wanted| {
-        Ok((store.data().table(&table).and_then(|table| look_up(table, &key, &keys, &want)),))
+        let found = store.data().table(&table).and_then(|table| {
+            let rows = table.find(&key, each(&keys))?;
+            taken(table, &rows, &want)
+        });
+        Ok((found,))
+    })?;
+    tables.func_wrap("lookup-network", |store: StoreContextMut<'_, Host>, (table, key, keys, want): Wanted| {
+        let found = store.data().table(&table).and_then(|table| {
+            let rows = table.find_network(&key, each(&keys))?;
+            taken(table, &rows, &want)
+        });
+        Ok((found,))
     })?;
     Ok(())
 }
@@ -109,13 +120,16 @@ impl Host {
     }
 }
 
-fn look_up(table: &Lookup, key: &str, keys: &VarBytes, want: &[String]) -> Result<Vec<Column>, String> {
-    let spans = keys.offsets.windows(2).map(|pair| match pair {
+/// The values of a column of keys; what its offsets do not describe is empty.
+fn each(keys: &VarBytes) -> impl Iterator<Item = &[u8]> {
+    keys.offsets.windows(2).map(|pair| match pair {
         [from, to] => keys.data.get(*from as usize..*to as usize).unwrap_or_default(),
         _ => &[],
-    });
-    let rows = table.find(key, spans)?;
-    want.iter().map(|name| Ok(text_column(name, &table.take(name, &rows)?))).collect()
+    })
+}
+
+fn taken(table: &Lookup, rows: &UInt32Array, want: &[String]) -> Result<Vec<Column>, String> {
+    want.iter().map(|name| Ok(text_column(name, &table.take(name, rows)?))).collect()
 }
 
 fn text_column(name: &str, array: &arrow::array::ArrayRef) -> Column {

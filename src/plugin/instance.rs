@@ -221,7 +221,34 @@ impl Instance {
                 freshness: freshness(signal.freshness),
                 table: BatchIn { rows: signal.table.num_rows() as u32, columns },
                 message: &signal.message,
+                caught_up_at: signal.caught_up_at,
             })
+            .collect();
+        let members: Vec<wit::ReplicaIn<'_>> = request
+            .members
+            .iter()
+            .map(|member| wit::ReplicaIn {
+                name: &member.name,
+                ready: member.ready,
+                started_at: member.started_at,
+                changed_at: member.changed_at,
+            })
+            .collect();
+        let decisions: Vec<wit::DecisionIn<'_>> = request
+            .decisions
+            .iter()
+            .map(|earlier| wit::DecisionIn {
+                at: earlier.at,
+                replicas: earlier.replicas,
+                proposed: earlier.proposed,
+                decided: earlier.decided,
+                reason: &earlier.reason,
+            })
+            .collect();
+        let advice: Vec<wit::AdviceIn<'_>> = request
+            .advice
+            .iter()
+            .map(|advice| wit::AdviceIn { name: &advice.name, replicas: advice.replicas, reason: &advice.reason })
             .collect();
         let workload = WorkloadIn {
             name: &request.workload,
@@ -229,8 +256,16 @@ impl Instance {
             ready: request.ready,
             min: request.min,
             max: request.max,
+            members: &members,
         };
-        let input = RequestIn { now: request.now, workload, signals: &signals, state: &request.state };
+        let input = RequestIn {
+            now: request.now,
+            workload,
+            signals: &signals,
+            decisions: &decisions,
+            advice: &advice,
+            state: &request.state,
+        };
         let time_max = self.configured.limits.time.0;
         let answer: wit::ProposalOut = self.invoke(World::Autoscaler, (input,), request.signals.len(), time_max)?;
         Ok(Proposal { replicas: answer.replicas, reason: answer.reason, state: answer.state })

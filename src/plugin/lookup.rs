@@ -1,5 +1,6 @@
 //! a lookup table from a CSV file, found by any of its columns
 
+use super::networks::Networks;
 use crate::error::{Error, Result, did_you_mean};
 use arrow::array::{Array, ArrayRef, AsArray, StringBuilder, UInt32Array};
 use std::collections::{BTreeMap, HashMap};
@@ -14,7 +15,14 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 pub struct Lookup {
     names: Vec<String>,
     columns: Vec<ArrayRef>,
-    indices: BTreeMap<String, OnceLock<HashMap<Vec<u8>, u32>>>,
+    indices: BTreeMap<String, Index>,
+}
+
+/// How rows are found by one column; made when it is first asked for.
+#[derive(Debug, Default)]
+struct Index {
+    equal: OnceLock<HashMap<Vec<u8>, u32>>,
+    networks: OnceLock<Networks>,
 }
 
 impl Lookup {
@@ -54,7 +62,7 @@ impl Lookup {
             }
         }
         let columns = builders.into_iter().map(|mut builder| Arc::new(builder.finish()) as ArrayRef).collect();
-        let indices = names.iter().map(|name| (name.clone(), OnceLock::new())).collect();
+        let indices = names.iter().map(|name| (name.clone(), Index::default())).collect();
         Ok(Lookup { names, columns, indices })
     }
 
@@ -67,6 +75,18 @@ impl Lookup {
     pub(super) fn find<'a>(&self, key: &str, keys: impl Iterator<Item = &'a [u8]>) -> Result<UInt32Array, String> {
         let index = self.index(key)?;
         Ok(keys.map(|key| index.get(key).copied()).collect())
+    }
+
+    /// For each address the row whose column `key` has the narrowest network that holds it.
+    pub(super) fn find_network<'a>(
+        &self,
+        key: &str,
+        addresses: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<UInt32Array, String> {
+        let column = self.column(key)?.as_string::<i32>();
+        let index = self.index_of(key)?;
+        let networks = index.networks.get_or_init(|| Networks::read(column.iter()));
+        Ok(addresses.map(|address| networks.find(address)).collect())
     }
 
     /// One column for these rows; null where there is no row.
@@ -84,13 +104,16 @@ impl Lookup {
 
     fn index(&self, key: &str) -> Result<&HashMap<Vec<u8>, u32>, String> {
         let column = self.column(key)?.as_string::<i32>();
-        let cell = self.indices.get(key).ok_or_else(|| format!("the lookup table has no column `{key}`"))?;
-        Ok(cell.get_or_init(|| {
+        Ok(self.index_of(key)?.equal.get_or_init(|| {
             let mut index = HashMap::with_capacity(column.len());
             for (row, value) in (0u32..).zip(column.iter()) {
                 index.entry(value.unwrap_or_default().as_bytes().to_vec()).or_insert(row);
             }
             index
         }))
+    }
+
+    fn index_of(&self, key: &str) -> Result<&Index, String> {
+        self.indices.get(key).ok_or_else(|| format!("the lookup table has no column `{key}`"))
     }
 }

@@ -17,6 +17,7 @@ pub mod instance;
 pub mod library;
 pub mod limits;
 pub mod lookup;
+mod networks;
 mod read;
 mod wrap;
 

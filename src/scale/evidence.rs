@@ -84,7 +84,7 @@ fn judge(question: &Question, outcome: std::result::Result<RecordBatch, String>,
             }
         },
     };
-    let signal = Signal { name: question.name.clone(), freshness, table, message };
+    let signal = Signal { name: question.name.clone(), freshness, table, message, caught_up_at: None };
     Answer { signal, sql: question.sql.clone(), value, rows }
 }
 

@@ -310,7 +310,10 @@ impl Scaler {
             ready,
             min: self.policy.min,
             max: self.policy.max,
+            members: Vec::new(),
             signals: answers.iter().map(|answer| answer.signal.clone()).collect(),
+            decisions: Vec::new(),
+            advice: Vec::new(),
             state: self.memory.state.clone(),
         };
         let proposal = tokio::time::timeout(ANSWER_MAX, self.parts.decide.decide(request))

@@ -120,7 +120,7 @@ pub mod enricher {
 
 pub mod autoscaler {
     use super::*;
-    use crate::autoscaler::{Freshness, Request, Signal, Workload};
+    use crate::autoscaler::{Advice, Decision, Freshness, Replica, Request, Signal, Workload};
     use crate::worlds::autoscaler::autoscaling;
     describing!(autoscaler);
 
@@ -144,10 +144,28 @@ pub mod autoscaler {
                 ready: workload.ready,
                 min: workload.min,
                 max: workload.max,
+                members: workload.members.into_iter().map(read_replica).collect(),
             },
             signals: request.signals.into_iter().map(read_signal).collect(),
+            decisions: request.decisions.into_iter().map(read_decision).collect(),
+            advice: request.advice.into_iter().map(read_advice).collect(),
             state: request.state,
         }
+    }
+
+    fn read_replica(replica: autoscaling::Replica) -> Replica {
+        let autoscaling::Replica { name, ready, started_at, changed_at } = replica;
+        Replica { name, ready, started_at, changed_at }
+    }
+
+    fn read_decision(decision: autoscaling::Decision) -> Decision {
+        let autoscaling::Decision { at, replicas, proposed, decided, reason } = decision;
+        Decision { at, replicas, proposed, decided, reason }
+    }
+
+    fn read_advice(advice: autoscaling::Advice) -> Advice {
+        let autoscaling::Advice { name, replicas, reason } = advice;
+        Advice { name, replicas, reason }
     }
 
     fn read_signal(signal: autoscaling::Signal) -> Signal {
@@ -161,6 +179,7 @@ pub mod autoscaler {
             },
             table: signal.table.into(),
             message: signal.message,
+            caught_up_at: signal.caught_up_at,
         }
     }
 }

@@ -358,8 +358,11 @@ fn request(written: &Table, state: Vec<u8>) -> Result<Request, String> {
             ready: number("ready").unwrap_or(replicas),
             min: number("min").unwrap_or(1),
             max: number("max").unwrap_or(10),
+            members: Vec::new(),
         },
         signals: signals.map(|(name, written)| signal(name, written)).collect::<Result<_, _>>()?,
+        decisions: Vec::new(),
+        advice: Vec::new(),
         state,
     })
 }
@@ -379,5 +382,5 @@ fn signal(name: &str, written: &Value) -> Result<Signal, String> {
             _ => return Err(format!("signal `{name}` is none of value, stale, missing, failed, rows")),
         };
     let rows: Vec<&Table> = rows.iter().collect();
-    Ok(Signal { name: name.to_owned(), freshness, table: batch(&rows, |_| true)?, message: message.to_owned() })
+    Ok(Signal { name: name.to_owned(), freshness, table: batch(&rows, |_| true)?, message: message.to_owned(), caught_up_at: None })
 }

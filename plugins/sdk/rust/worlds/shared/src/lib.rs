@@ -13,7 +13,7 @@ wit_bindgen::generate!({
             import tidemill:plugin/tables@0.1.0;
         }
     ",
-    path: "../../../../wit",
+    path: "../../../../../wit",
     world: "tidemill:sdk/sdk",
     generate_all,
 });

@@ -11,6 +11,10 @@ pub struct Request {
     pub workload: Workload,
     /// The latest answers of the scaler's queries.
     pub signals: Vec<Signal>,
+    /// The scaler's latest decisions, newest last.
+    pub decisions: Vec<Decision>,
+    /// What the deciders named in the scaler's `advisers` propose.
+    pub advice: Vec<Advice>,
     /// What the last tick handed back; empty at first.
     pub state: Vec<u8>,
 }
@@ -35,6 +39,47 @@ pub struct Workload {
     pub min: u32,
     /// The host proposes no more.
     pub max: u32,
+    /// Its replicas; empty where they are not told apart.
+    pub members: Vec<Replica>,
+}
+
+/// One replica of the workload.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    /// Its name, as its signals carry it.
+    pub name: String,
+    /// Whether it serves.
+    pub ready: bool,
+    /// When it was started, in nanoseconds.
+    pub started_at: i64,
+    /// Since when it is ready, or not, in nanoseconds.
+    pub changed_at: i64,
+}
+
+/// What an earlier tick decided.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// The tick's time in nanoseconds.
+    pub at: i64,
+    /// How many replicas were asked for before.
+    pub replicas: u32,
+    /// What the plugin proposed; none if it failed.
+    pub proposed: Option<u32>,
+    /// How many were decided.
+    pub decided: u32,
+    /// Why.
+    pub reason: String,
+}
+
+/// What another decider of the same workload proposes in this tick.
+#[derive(Clone, Debug)]
+pub struct Advice {
+    /// Its name in the configuration.
+    pub name: String,
+    /// How many; none if it failed.
+    pub replicas: Option<u32>,
+    /// Why.
+    pub reason: String,
 }
 
 /// The latest answer of one query of the scaler.
@@ -48,6 +93,8 @@ pub struct Signal {
     pub table: Batch,
     /// Why it is not fresh.
     pub message: String,
+    /// How far the sources behind it had come, in nanoseconds; none where nothing stands behind it.
+    pub caught_up_at: Option<i64>,
 }
 
 /// Whether a signal can be believed.

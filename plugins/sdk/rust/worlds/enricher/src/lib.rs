@@ -1,15 +1,15 @@
-//! the world `autoscaler`, as wit-bindgen makes it of `wit/`
+//! the world `enricher`, as wit-bindgen makes it of `wit/`
 //!
 //! Each world is a crate of its own because the macros that export an interface are named after it alone, and every
 //! world exports `plugin`.
 
 #![allow(missing_docs, clippy::all)]
 
-pub use exports::tidemill::plugin::{autoscaling, plugin};
+pub use exports::tidemill::plugin::{enriching, plugin};
 
 wit_bindgen::generate!({
-    path: "../../../../wit",
-    world: "autoscaler",
+    path: "../../../../../wit",
+    world: "enricher",
     with: {
         "tidemill:plugin/types@0.1.0": tidemill_world_shared::types,
         "tidemill:plugin/log@0.1.0": tidemill_world_shared::log,

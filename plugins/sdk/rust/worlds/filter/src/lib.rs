@@ -8,7 +8,7 @@
 pub use exports::tidemill::plugin::{filtering, plugin};
 
 wit_bindgen::generate!({
-    path: "../../../../wit",
+    path: "../../../../../wit",
     world: "filter",
     with: {
         "tidemill:plugin/types@0.1.0": tidemill_world_shared::types,

@@ -17,6 +17,14 @@ pub fn lookup(table: &str, key: &str, keys: Texts, want: &[String]) -> Result<Ba
     Ok(Batch::new(rows, columns))
 }
 
+/// For each address the row whose column `key` is the narrowest network (`10.0.0.0/8`) that holds it: the columns `want`, null where
+/// there is none.
+pub fn lookup_network(table: &str, key: &str, addresses: Texts, want: &[String]) -> Result<Batch, String> {
+    let rows = addresses.rows();
+    let columns = host::lookup_network(table, key, addresses.into_var_bytes(), want)?;
+    Ok(Batch::new(rows, columns))
+}
+
 #[cfg(target_arch = "wasm32")]
 mod host {
     use crate::wire;
@@ -29,6 +37,15 @@ mod host {
     pub fn lookup(table: &str, key: &str, keys: wire::VarBytes, want: &[String]) -> Result<Vec<wire::Column>, String> {
         tables::lookup(table, key, &keys, want)
     }
+
+    pub fn lookup_network(
+        table: &str,
+        key: &str,
+        addresses: wire::VarBytes,
+        want: &[String],
+    ) -> Result<Vec<wire::Column>, String> {
+        tables::lookup_network(table, key, &addresses, want)
+    }
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -38,6 +55,7 @@ pub use host::{forget, provide};
 mod host {
     use std::cell::RefCell;
     use std::collections::BTreeMap;
+    use std::net::IpAddr;
 
     use crate::builders::{Build, Texts};
     use crate::wire;
@@ -76,6 +94,44 @@ mod host {
                 .collect();
             want.iter().map(|name| Ok(table.column(name, table.position(name)?, &rows))).collect()
         })
+    }
+
+    pub fn lookup_network(
+        table: &str,
+        key: &str,
+        addresses: wire::VarBytes,
+        want: &[String],
+    ) -> Result<Vec<wire::Column>, String> {
+        with_table(table, |table| {
+            let key = table.position(key)?;
+            let rows: Vec<_> = addresses
+                .offsets
+                .windows(2)
+                .map(|pair| &addresses.data[pair[0] as usize..pair[1] as usize])
+                .map(|address| narrowest(table, key, address))
+                .collect();
+            want.iter().map(|name| Ok(table.column(name, table.position(name)?, &rows))).collect()
+        })
+    }
+
+    /// The row whose network holds the address, and of several the one with the longest prefix.
+    fn narrowest<'a>(table: &'a Table, key: usize, address: &[u8]) -> Option<&'a Vec<String>> {
+        let address = std::str::from_utf8(address).ok()?.parse::<IpAddr>().ok()?.to_canonical();
+        let holding = table.rows.iter().rev().filter_map(|row| {
+            let (network, width) = row[key].split_once('/').unwrap_or((&row[key], "128"));
+            let (network, width): (IpAddr, u32) = (network.parse().ok()?, width.parse().ok()?);
+            holds(network, width, address).then_some((width, row))
+        });
+        holding.max_by_key(|(width, _)| *width).map(|(_, row)| row)
+    }
+
+    fn holds(network: IpAddr, width: u32, address: IpAddr) -> bool {
+        let differ = match (network, address) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => (u32::from(network) ^ u32::from(address)).leading_zeros(),
+            (IpAddr::V6(network), IpAddr::V6(address)) => (u128::from(network) ^ u128::from(address)).leading_zeros(),
+            _ => return false,
+        };
+        differ >= width.min(if network.is_ipv4() { 32 } else { 128 })
     }
 
     impl Table {

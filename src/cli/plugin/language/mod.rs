@@ -1,0 +1,33 @@
+//! the languages that plugins can be written in: how a folder of each is told, begun and built
+
+mod rust;
+mod script;
+
+use crate::error::{Error, Result};
+use crate::plugin::World;
+use std::path::{Path, PathBuf};
+
+/// A language, as `plugin new` and `plugin build` know it.
+pub(super) trait Language: Sync {
+    /// The word after `--lang`.
+    fn name(&self) -> &'static str;
+    /// The file whose presence makes a folder a project of this language.
+    fn main_file(&self) -> &'static str;
+    /// What `plugin new` writes for a world: paths within the folder, and contents in which `{{name}}` stands for the plugin's name.
+    /// Nothing where a project of this kind is not begun by us.
+    fn files(&self, world: World) -> Vec<(&'static str, &'static str)>;
+    /// Builds a folder; answers where its module or component is. An error says exactly which tool is missing and how to get it.
+    fn build(&self, folder: &Path) -> Result<PathBuf>;
+}
+
+/// All of them; a folder belongs to the first whose main file it has.
+pub(super) const LANGUAGES: &[&dyn Language] = &[&script::Script, &rust::Rust];
+
+/// The language of a folder.
+pub(super) fn of(folder: &Path) -> Result<&'static dyn Language> {
+    let found = LANGUAGES.iter().find(|language| folder.join(language.main_file()).is_file());
+    found.copied().ok_or_else(|| {
+        let files: Vec<&str> = LANGUAGES.iter().map(|language| language.main_file()).collect();
+        Error::invalid(format!("{} is no plugin's folder: it has none of {}", folder.display(), files.join(", ")))
+    })
+}
