@@ -6,6 +6,7 @@
 //!     pub every: Span,
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::{Serialize, Serializer};
 use std::fmt;
 use std::time::Duration;
 
@@ -16,6 +17,15 @@ pub struct Span(pub Duration);
 /// A number of bytes, written `512`, `64KiB`, `1GiB` (powers of 1024) or `10MB` (powers of 1000).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
+
+/// So many in so long, written `4/10m` or `1/30s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// how many
+    pub count: u32,
+    /// in how long
+    pub per: Span,
+}
 
 /// A share of processor cores in thousandths, written `200m` or `1.5` as Kubernetes does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,6 +135,20 @@ impl Span {
     }
 }
 
+impl Rate {
+    /// Reads `4/10m`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not so many in so long; write it like `4/10m`");
+        let (count, per) = text.split_once('/').ok_or_else(wrong)?;
+        let count = count.trim().parse().map_err(|_| wrong())?;
+        let per = Span::parse(per.trim()).map_err(|_| wrong())?;
+        match per.0.is_zero() {
+            true => Err(wrong()),
+            false => Ok(Rate { count, per }),
+        }
+    }
+}
+
 impl ByteSize {
     /// Reads `64MiB`.
     pub fn parse(text: &str) -> Result<Self, String> {
@@ -173,6 +197,12 @@ impl Cores {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", humantime::format_duration(self.0))
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.count, self.per)
     }
 }
 
@@ -232,6 +262,24 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        reader.deserialize_str(Text { parse: Rate::parse, what: "so many in so long", unit: "/1m" })
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, writer: S) -> Result<S::Ok, S::Error> {
+        writer.collect_str(self)
+    }
+}
+
+impl Serialize for Rate {
+    fn serialize<S: Serializer>(&self, writer: S) -> Result<S::Ok, S::Error> {
+        writer.collect_str(self)
+    }
+}
+
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
         reader.deserialize_str(Text { parse: ByteSize::parse, what: "a size", unit: "MiB" })
@@ -264,6 +312,10 @@ mod tests {
         }
         assert_eq!(Span::parse("1m 30s"), Ok(Span(Duration::from_secs(90))));
         assert!(Span::parse("10").is_err());
+        assert_eq!(Rate::parse("4/10m"), Ok(Rate { count: 4, per: Span(Duration::from_secs(600)) }));
+        for text in ["4", "4/0s", "/1m", "-1/1m", "4/"] {
+            assert!(Rate::parse(text).is_err(), "{text}");
+        }
         assert!(Span::parse("11y").is_err());
     }
 

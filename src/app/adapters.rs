@@ -1,19 +1,23 @@
 //! small pieces that fit one part's socket to another part's plug
 
+use crate::clock::{self, Clock};
 use crate::error::{Error, ErrorKind, Result, did_you_mean};
 use crate::event::{Kind, Position, TableName};
 use crate::plugin::{Instance, Proposal, Request};
 use crate::query;
-use crate::scale::{Ask, DECISIONS, Decide, Record};
+use crate::scale::{Ask, Command, DECISIONS, Decide, Desk, Ledger, Order};
+use crate::server;
 use crate::server::admin::Admin;
 use crate::server::health::Health;
 use crate::server::tail::{Rows, TailDoor};
 use crate::store::{Append, Store, adapt};
+use crate::units::Span;
 use arrow::compute::concat_batches;
 use arrow::record_batch::RecordBatch;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -48,18 +52,18 @@ pub async fn ask(engine: &query::Engine, sql: &str, rows_max: u64) -> Result<Rec
 }
 
 /// A scaler's plugin: called on a thread for blocking work, taken back afterwards.
-pub(super) struct Decider {
+pub(super) struct PluginDecider {
     instance: Option<Instance>,
     hash: String,
 }
 
-impl Decider {
-    pub fn new(instance: Instance) -> Decider {
-        Decider { hash: instance.configured().plugin.sha256().to_owned(), instance: Some(instance) }
+impl PluginDecider {
+    pub fn new(instance: Instance) -> PluginDecider {
+        PluginDecider { hash: instance.configured().plugin.sha256().to_owned(), instance: Some(instance) }
     }
 }
 
-impl Decide for Decider {
+impl Decide for PluginDecider {
     fn decide(&mut self, request: Request) -> BoxFuture<'_, Result<Proposal>> {
         Box::pin(async move {
             let mut instance = self
@@ -87,7 +91,7 @@ pub(super) struct Recorder {
     pub store: Store,
 }
 
-impl Record for Recorder {
+impl Ledger for Recorder {
     fn record(&self, rows: RecordBatch, memory: Option<Position>) -> BoxFuture<'_, Result<()>> {
         let append = Append {
             tables: vec![(TableName::system(DECISIONS), Kind::Logs, rows)],
@@ -95,6 +99,36 @@ impl Record for Recorder {
             ..Append::default()
         };
         Box::pin(async move { self.store.append(append).await.map(drop) })
+    }
+}
+
+/// Where operators reach the scalers.
+pub(super) struct ScaleDoor {
+    pub desks: BTreeMap<String, Desk>,
+    pub clock: Clock,
+}
+
+impl ScaleDoor {
+    fn desk(&self, scaler: &str) -> Result<&Desk> {
+        self.desks.get(scaler).ok_or_else(|| {
+            let hint = did_you_mean(scaler, self.desks.keys().map(String::as_str));
+            Error::new(ErrorKind::Missing, format!("there is no scaler `{scaler}`{hint}"))
+        })
+    }
+}
+
+impl server::scale::ScaleDoor for ScaleDoor {
+    fn order<'a>(&'a self, scaler: &'a str, replicas: u32, lasts: Span, why: String) -> BoxFuture<'a, Result<String>> {
+        let until = self.clock.now().saturating_add(clock::nanos(lasts.0));
+        Box::pin(async move { self.desk(scaler)?.hand(Command::Order(Order { replicas, until, why })).await })
+    }
+
+    fn release<'a>(&'a self, scaler: &'a str) -> BoxFuture<'a, Result<String>> {
+        Box::pin(async move { self.desk(scaler)?.hand(Command::Release).await })
+    }
+
+    fn promote<'a>(&'a self, scaler: &'a str) -> BoxFuture<'a, Result<String>> {
+        Box::pin(async move { self.desk(scaler)?.hand(Command::Promote).await })
     }
 }
 

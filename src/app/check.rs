@@ -3,6 +3,7 @@
 //! **Always:** what passes here has every plugin loaded and its settings taken, every column that is read made by somebody, and every
 //! query planned.
 
+use super::advisers;
 use crate::codec::Codec;
 use crate::config::{Config, Mistake, Named};
 use crate::error::did_you_mean;
@@ -28,6 +29,8 @@ pub struct Checked {
     pub stages: BTreeMap<String, CheckedPlugin>,
     /// scalers by name
     pub scalers: BTreeMap<String, CheckedPlugin>,
+    /// advisers and shadows by the scaler's name and their own
+    pub advisers: BTreeMap<(String, String), CheckedPlugin>,
     /// the tables that each scaler's signals read
     pub signals: BTreeMap<(String, String), Vec<TableName>>,
     /// the kind of events in each table, and the columns they are known to have
@@ -57,6 +60,7 @@ pub fn check(
     let flows = flows(&config, &graph, &stages, &mut mistakes);
     let known = tables(&config, &flows, system, &mut mistakes);
     let scalers = scalers(&config, library, &mut mistakes);
+    let advisers = advisers::check(&config, library, &mut mistakes);
     let signals = signals(&config, &known, &mut mistakes);
     references(&config, &mut mistakes);
     if !mistakes.is_empty() {
@@ -70,7 +74,7 @@ pub fn check(
         Some((table.name.clone(), (flow.map_or(Kind::Logs, |flow| flow.kind), schema)))
     });
     let tables = tables.collect();
-    Ok(Checked { config, graph, stages, scalers, signals, tables })
+    Ok(Checked { config, graph, stages, scalers, advisers, signals, tables })
 }
 
 fn stages(config: &Config, library: &Library, mistakes: &mut Vec<Mistake>) -> BTreeMap<String, CheckedPlugin> {
@@ -112,7 +116,7 @@ fn scalers(config: &Config, library: &Library, mistakes: &mut Vec<Mistake>) -> B
     checked
 }
 
-fn wrong_world(plugin: &Plugin, wanted: World) -> String {
+pub(super) fn wrong_world(plugin: &Plugin, wanted: World) -> String {
     let article = |world: World| match world {
         World::Enricher | World::Autoscaler => "an",
         World::Parser | World::Filter => "a",
@@ -196,7 +200,7 @@ fn configure<T>(
 }
 
 /// The setting that a plugin's refusal names first, in backticks: `targets.rps`.
-fn setting<'a>(settings: &serde_json::Map<String, serde_json::Value>, refusal: &'a str) -> Option<&'a str> {
+pub(super) fn setting<'a>(settings: &serde_json::Map<String, serde_json::Value>, refusal: &'a str) -> Option<&'a str> {
     let named = refusal.split('`').skip(1).step_by(2);
     named.into_iter().find(|name| name.split('.').next().is_some_and(|first| settings.contains_key(first)))
 }

@@ -41,6 +41,11 @@ impl Fresh for Watch {
         let watched = tables.iter().filter_map(|table| self.tables.get(table)).flatten();
         watched.filter_map(|source| source.stale(now)).next()
     }
+
+    fn caught_up_at(&self, tables: &[TableName]) -> Option<i64> {
+        let watched = tables.iter().filter_map(|table| self.tables.get(table)).flatten();
+        watched.map(|source| source.progress.caught_up_at()).min()
+    }
 }
 
 impl Watched {

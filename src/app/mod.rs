@@ -6,6 +6,7 @@
 //! **Always:** what stops first is what makes work for others, so that nothing which was taken in is left half-way.
 
 mod adapters;
+mod advisers;
 mod check;
 mod figures;
 mod freshness;
@@ -21,15 +22,15 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::TableName;
 use crate::net::{Client, Listener};
-use crate::plugin::{Engine, Instance, Library};
+use crate::plugin::{Engine, Library};
 use crate::query;
 use crate::scale::actuator::{Actuator, Ground};
-use crate::scale::{Memory, Scaler};
+use crate::scale::{Desk, Memory, Scaler};
 use crate::server;
 use crate::source::processes::Running;
 use crate::store::{self, Store, TableOptions};
 use crate::telemetry;
-use adapters::{AdminDoor, Asker, Decider, HealthDoor, Recorder, Tailer};
+use adapters::{AdminDoor, Asker, HealthDoor, Recorder, ScaleDoor, Tailer};
 use freshness::Watch;
 use sources::Sources;
 use std::collections::BTreeMap;
@@ -128,7 +129,7 @@ impl App {
         let sources = Sources::start(&checked, &library, &store, &workloads, running, client, telemetry, &clock, once)?;
         let engine = open_engine(&checked, &store, &sources, &workloads, &clock)?;
         let watch = Arc::new(Watch::new(&checked, &sources));
-        let scalers = start_scalers(&checked, &library, &store, &engine, &watch, &workloads, &clock)?;
+        let (scalers, desks) = start_scalers(&checked, &library, &store, &engine, &watch, &workloads, &clock)?;
         let draining = Arc::new(AtomicBool::new(false));
         let figures = sources.figures.clone();
         let parts = server::Parts {
@@ -136,6 +137,7 @@ impl App {
             inlets: sources.inlets(),
             tail: Arc::new(Tailer { store: store.clone() }),
             admin: Arc::new(AdminDoor::new(store.clone())),
+            scale: Arc::new(ScaleDoor { desks, clock: clock.clone() }),
             health: Arc::new(HealthDoor { draining: draining.clone() }),
             metrics: Arc::new(move || figures.render()),
             clock,
@@ -287,12 +289,11 @@ fn start_scalers(
     watch: &Arc<Watch>,
     workloads: &BTreeMap<String, Arc<dyn Actuator>>,
     clock: &Clock,
-) -> Result<Phase> {
+) -> Result<(Phase, BTreeMap<String, Desk>)> {
     let mut phase = Phase::new();
+    let mut desks = BTreeMap::new();
     for scaler in &checked.config.scalers {
-        let plugin = checked.scalers.get(&scaler.name).ok_or_else(|| unchecked(&scaler.name))?;
         let workload = workloads.get(&scaler.config.workload).ok_or_else(|| unchecked(&scaler.config.workload))?;
-        let instance = Instance::new(library.engine(), plugin.configured.clone())?;
         let last = store.position(&Memory::name(&scaler.name)).map(|value| Memory::read(&value)).transpose()?;
         let tables = checked
             .signals
@@ -303,12 +304,13 @@ fn start_scalers(
         let parts = crate::scale::Parts {
             ask: Arc::new(Asker { engine: engine.clone(), rows_max: SIGNAL_ROWS_MAX }),
             fresh: watch.clone(),
-            decide: Box::new(Decider::new(instance)),
+            deciders: advisers::deciders(checked, library, scaler)?,
             record: Arc::new(Recorder { store: store.clone() }),
             actuator: workload.clone(),
             clock: clock.clone(),
         };
-        let running = Scaler::new(&scaler.name, &scaler.config, &tables, last, parts);
+        let (running, desk) = Scaler::new(&scaler.name, &scaler.config, &tables, last, parts);
+        desks.insert(scaler.name.clone(), desk);
         let stop = phase.stop.clone();
         phase.tasks.spawn(running.run(stop));
     }
@@ -323,7 +325,7 @@ fn start_scalers(
             });
         }
     }
-    Ok(phase)
+    Ok((phase, desks))
 }
 
 fn unchecked(name: &str) -> Error {

@@ -15,6 +15,25 @@ pub enum Freshness {
     Failed,
 }
 
+impl Freshness {
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Freshness::Fresh => "fresh",
+            Freshness::Stale => "stale",
+            Freshness::Missing => "missing",
+            Freshness::Failed => "failed",
+        }
+    }
+
+    /// What has this word.
+    pub fn of_word(word: &str) -> Option<Freshness> {
+        [Freshness::Fresh, Freshness::Stale, Freshness::Missing, Freshness::Failed]
+            .into_iter()
+            .find(|it| it.word() == word)
+    }
+}
+
 /// The latest answer of one of the scaler's queries.
 #[derive(Clone, Debug)]
 pub struct Signal {

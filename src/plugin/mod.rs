@@ -20,11 +20,10 @@ pub mod lookup;
 mod networks;
 mod read;
 mod wrap;
-
 mod write;
 
 pub use account::Account;
-pub use autoscaler::{Freshness, Proposal, Request, Signal};
+pub use autoscaler::{Advice, Freshness, Proposal, Request, Signal};
 pub use engine::Engine;
 pub use instance::{Configured, Contract, Fault, FaultKind, Instance, RowError};
 pub use library::{Library, Plugin};

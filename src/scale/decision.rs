@@ -1,10 +1,10 @@
-//! rows of `tidemill.decisions`, and what a scaler remembers across restarts
+//! rows of `tidemill.decisions`
 //!
 //! | column | decision | outcome |
 //! |---|---|---|
 //! | `timestamp` | the tick | when it was done |
 //! | `body` | all of it as one line | the same |
-//! | `event` | `decision` | `outcome` |
+//! | `event` | `decision`; `command` for what an operator said | `outcome` |
 //! | `scaler`, `workload`, `tick` | who, for whom, and a number that joins an outcome to its decision | the same |
 //! | `replicas`, `ready` | before | `replicas` is null, `ready` afterwards |
 //! | `desired` | what the plugin proposed; null if it failed or was not asked | null |
@@ -14,6 +14,10 @@
 //! | `min`, `max` | the policy's | null |
 //! | `plugin_name`, `plugin` | the plugin's name and hash | the same |
 //! | `dry_run` | whether nothing is really started | the same |
+//! | `advice` | what advisers and the shadow propose, as JSON: `{"forecast": {"replicas", "reason", "seconds"}}` | null |
+//! | `signals_seconds`, `plugin_seconds` | how long the queries and the plugin took | null |
+//! | `settings` | the hash of the plugin's settings | the same |
+//! | `record` | all that the decision was made from, packed: `tidemill scale replay` makes it again | null |
 //! | `outcome`, `ok`, `seconds` | null | what became of it, whether it is as decided, how long it took |
 //!
 //! `SELECT timestamp, replicas, desired, decided, reason FROM tidemill.decisions WHERE decided <> replicas` explains every change.
@@ -22,13 +26,15 @@ use super::actuator::Outcome;
 use super::evidence::Answer;
 use super::policy::Decision;
 use crate::error::{Error, Result};
+use crate::event::Type;
 use crate::event::columns::{BODY, SOURCE, TIMESTAMP, VALUE};
-use crate::event::{Position, Type};
-use crate::plugin::Freshness;
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, TimestampNanosecondArray};
+use crate::plugin::Advice;
+use arrow::array::{
+    ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray, TimestampNanosecondArray,
+};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::sync::Arc;
 
 /// The table's name within the schema `tidemill`.
@@ -45,6 +51,8 @@ pub struct Who {
     pub plugin_name: String,
     /// the plugin's hash
     pub plugin: String,
+    /// the hash of its settings
+    pub settings: String,
     /// nothing is really started or stopped
     pub dry_run: bool,
 }
@@ -63,6 +71,12 @@ pub struct Decided<'a> {
     pub answers: &'a [Answer],
     /// the decision
     pub decision: &'a Decision,
+    /// what advisers and the shadow propose, with the time each took
+    pub advice: &'a [(Advice, f64)],
+    /// how long the queries and the plugin took, in seconds
+    pub seconds: (f64, f64),
+    /// the tick as it was, packed; empty where nothing was asked
+    pub record: Vec<u8>,
 }
 
 /// What became of a decision.
@@ -98,6 +112,10 @@ struct Row {
     reason: Option<String>,
     min: Option<u32>,
     max: Option<u32>,
+    advice: Option<String>,
+    signals_seconds: Option<f64>,
+    plugin_seconds: Option<f64>,
+    record: Option<Vec<u8>>,
     outcome: Option<String>,
     ok: Option<bool>,
     seconds: Option<f64>,
@@ -132,6 +150,10 @@ pub fn decision_row(who: &Who, decided: &Decided) -> Result<RecordBatch> {
             reason: Some(decision.reason.clone()),
             min: Some(decided.range.0),
             max: Some(decided.range.1),
+            advice: Some(advice_json(decided.advice)),
+            signals_seconds: Some(decided.seconds.0),
+            plugin_seconds: Some(decided.seconds.1),
+            record: Some(decided.record.clone()).filter(|record| !record.is_empty()),
             ..Row::default()
         },
     )
@@ -160,6 +182,23 @@ pub fn outcome_row(who: &Who, followed: &Followed) -> Result<RecordBatch> {
     )
 }
 
+/// What an operator said, as a row.
+pub fn note_row(who: &Who, at: i64, replicas: u32, words: &str) -> Result<RecordBatch> {
+    row(
+        who,
+        Row {
+            timestamp: at,
+            body: words.to_owned(),
+            event: "command",
+            tick: at,
+            replicas: Some(replicas),
+            decided: replicas,
+            reason: Some(words.to_owned()),
+            ..Row::default()
+        },
+    )
+}
+
 fn row(who: &Who, row: Row) -> Result<RecordBatch> {
     let time = TimestampNanosecondArray::from(vec![row.timestamp]).with_data_type(Type::Timestamp.arrow());
     let columns: Vec<(&str, ArrayRef)> = vec![
@@ -182,7 +221,12 @@ fn row(who: &Who, row: Row) -> Result<RecordBatch> {
         ("max", count(row.max)),
         ("plugin_name", text(Some(&who.plugin_name))),
         ("plugin", text(Some(&who.plugin))),
+        ("settings", text(Some(&who.settings))),
         ("dry_run", Arc::new(BooleanArray::from(vec![who.dry_run]))),
+        ("advice", text(row.advice.as_deref())),
+        ("signals_seconds", Arc::new(Float64Array::from(vec![row.signals_seconds]))),
+        ("plugin_seconds", Arc::new(Float64Array::from(vec![row.plugin_seconds]))),
+        ("record", Arc::new(BinaryArray::from_opt_vec(vec![row.record.as_deref()]))),
         ("outcome", text(row.outcome.as_deref())),
         ("ok", Arc::new(BooleanArray::from(vec![row.ok]))),
         ("seconds", Arc::new(Float64Array::from(vec![row.seconds]))),
@@ -205,17 +249,12 @@ fn json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
 fn signals_json(answers: &[Answer]) -> String {
     let mut object = serde_json::Map::new();
     for answer in answers {
-        let freshness = match answer.signal.freshness {
-            Freshness::Fresh => "fresh",
-            Freshness::Stale => "stale",
-            Freshness::Missing => "missing",
-            Freshness::Failed => "failed",
-        };
         let entry = serde_json::json!({
             "value": answer.value,
             "rows": answer.rows,
-            "freshness": freshness,
+            "freshness": answer.signal.freshness.word(),
             "message": answer.signal.message,
+            "caught_up_at": answer.signal.caught_up_at,
             "sql": answer.sql,
         });
         object.insert(answer.signal.name.clone(), entry);
@@ -223,32 +262,12 @@ fn signals_json(answers: &[Answer]) -> String {
     serde_json::Value::Object(object).to_string()
 }
 
-/// What a scaler knows after a restart: stored in the same append as the decision's row.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Memory {
-    /// the number last decided
-    pub decided: u32,
-    /// what the plugin handed back for its next call
-    #[serde(default)]
-    pub state: Vec<u8>,
-}
-
-impl Memory {
-    /// The name under which a scaler's memory is stored among the positions.
-    pub fn name(scaler: &str) -> String {
-        format!("scaler:{scaler}")
-    }
-
-    /// The memory as it is stored.
-    pub fn position(&self, scaler: &str) -> Result<Position> {
-        Ok(Position { name: Memory::name(scaler), value: json(self)?.into_bytes() })
-    }
-
-    /// Reads what was stored.
-    pub fn read(value: &[u8]) -> Result<Memory> {
-        serde_json::from_slice(value)
-            .map_err(|error| Error::internal(format!("what a scaler remembered cannot be read: {error}")))
-    }
+fn advice_json(advice: &[(Advice, f64)]) -> String {
+    let entry = |(advice, seconds): &(Advice, f64)| {
+        let told = serde_json::json!({"replicas": advice.replicas, "reason": advice.reason, "seconds": seconds});
+        (advice.name.clone(), told)
+    };
+    serde_json::Value::Object(advice.iter().map(entry).collect()).to_string()
 }
 
 #[cfg(test)]
@@ -257,25 +276,28 @@ mod tests {
     use crate::event::Kind;
 
     #[test]
-    fn memory_survives() {
-        let memory = Memory { decided: 3, state: vec![0, 255, 10] };
-        let position = memory.position("web").unwrap();
-        assert_eq!(position.name, "scaler:web");
-        assert_eq!(Memory::read(&position.value).unwrap(), memory);
-        assert!(Memory::read(b"{").is_err());
-    }
-
-    #[test]
     fn rows_have_the_columns_of_logs_and_one_schema() {
         let who = Who {
             scaler: "web".to_owned(),
             workload: "web".to_owned(),
             plugin_name: "hpa".to_owned(),
             plugin: "abc".to_owned(),
+            settings: "def".to_owned(),
             dry_run: false,
         };
-        let decision = Decision { replicas: 3, desired: Some(3), clamps: Vec::new(), reason: "Load.".to_owned() };
-        let decided = Decided { tick: 7, replicas: 1, ready: 1, range: (1, 5), answers: &[], decision: &decision };
+        let decision =
+            Decision { replicas: 3, desired: Some(3), believed: 3, clamps: Vec::new(), reason: "Load.".to_owned() };
+        let decided = Decided {
+            tick: 7,
+            replicas: 1,
+            ready: 1,
+            range: (1, 5),
+            answers: &[],
+            decision: &decision,
+            advice: &[],
+            seconds: (0.0, 0.0),
+            record: vec![1],
+        };
         let error = Error::internal("no port");
         let followed = Followed { tick: 7, now: 8, decided: 3, ready: 1, outcome: Err(&error), seconds: 0.5 };
         let rows = [decision_row(&who, &decided).unwrap(), outcome_row(&who, &followed).unwrap()];

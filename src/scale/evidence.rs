@@ -24,6 +24,8 @@ pub trait Ask: Send + Sync {
 pub trait Fresh: Send + Sync {
     /// Why a source behind one of these tables is not caught up at `now` (ns UTC), as a part of a sentence; nothing if all are.
     fn stale(&self, tables: &[TableName], now: i64) -> Option<String>;
+    /// How far the slowest source behind one of these tables had come, ns UTC; nothing where no source stands behind them.
+    fn caught_up_at(&self, tables: &[TableName]) -> Option<i64>;
 }
 
 /// One signal as the pipeline file asks for it.
@@ -59,14 +61,19 @@ pub async fn gather(
     limit: Duration,
 ) -> Vec<Answer> {
     // Whether a source is caught up is looked at before its rows are read: what it catches up on later is not in the answer.
-    let stale: Vec<Option<String>> = questions.iter().map(|question| fresh.stale(&question.tables, now)).collect();
-    let answers = questions.iter().zip(stale).map(async |(question, stale)| {
+    let standing: Vec<(Option<String>, Option<i64>)> = questions
+        .iter()
+        .map(|question| (fresh.stale(&question.tables, now), fresh.caught_up_at(&question.tables)))
+        .collect();
+    let answers = questions.iter().zip(standing).map(async |(question, (stale, caught_up_at))| {
         let outcome = match tokio::time::timeout(limit, ask.ask(&question.sql)).await {
             Ok(Ok(table)) => Ok(table),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no answer within {}", humantime::format_duration(limit))),
         };
-        judge(question, outcome, stale)
+        let mut answer = judge(question, outcome, stale);
+        answer.signal.caught_up_at = caught_up_at;
+        answer
     });
     join_all(answers).await
 }
@@ -168,6 +175,10 @@ mod tests {
 
     impl Fresh for Never {
         fn stale(&self, _: &[TableName], _: i64) -> Option<String> {
+            None
+        }
+
+        fn caught_up_at(&self, _: &[TableName]) -> Option<i64> {
             None
         }
     }

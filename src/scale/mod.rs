@@ -10,12 +10,18 @@
 
 pub mod scaler;
 pub mod decision;
+pub mod deciders;
+pub mod memory;
 pub mod evidence;
 pub mod policy;
+pub mod record;
 pub mod actuator;
 
 pub use actuator::{Actuator, Outcome, Status};
-pub use decision::{DECISIONS, Memory};
+pub use deciders::{Decide, Decider, Deciders};
+pub use decision::DECISIONS;
 pub use evidence::{Ask, Fresh, Question};
-pub use policy::{Clamp, Decision, Policy};
-pub use scaler::{Config, Decide, Parts, Record, Scaler};
+pub use memory::Memory;
+pub use policy::{Clamp, Decision, Order, Policy};
+pub use record::Record;
+pub use scaler::{Adviser, Command, Config, Desk, Ledger, Parts, Scaler};

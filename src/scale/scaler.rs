@@ -9,31 +9,40 @@
 //! **Always:** the plugin's state and the number that was decided are stored together with the row that tells of them.
 //! **Never:** an actuator is called for a decision that is not on disk.
 
-use super::actuator::{Actuator, Outcome};
-use super::decision::{Decided, Followed, Memory, Who, decision_row, outcome_row};
+use super::actuator::{Actuator, Outcome, Phase, ReplicaStatus, Status};
+use super::deciders::{Asked, Decider, Deciders, SHADOW};
+use super::decision::{Decided, Followed, Who, decision_row, note_row, outcome_row};
 use super::evidence::{Answer, Ask, Fresh, Question, gather};
-use super::policy::{Belief, Case, Decision, Policy};
+use super::memory::{Memory, Recent, State};
+use super::policy::{Decision, Freeze, History, Order, Policy, replicas};
+use super::record::Record;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::event::{Position, TableName};
-use crate::plugin::{Limits, Proposal, Request};
-use crate::units::{DAY, Span, within};
+use crate::plugin::autoscaler::Member;
+use crate::plugin::{Advice, Limits, Request};
+use crate::units::{DAY, Rate, Span, within};
 use arrow::record_batch::RecordBatch;
 use futures::future::BoxFuture;
 use serde::Deserialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-/// The longest that a signal's query or the plugin may take.
+/// The longest that a signal's query may take.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// The longest that a row may take to become durable.
 const RECORD_MAX: Duration = Duration::from_secs(10);
-/// The most state a plugin may keep between ticks.
-const STATE_BYTES_MAX: usize = 1 << 20;
+/// Earlier decisions that a plugin is shown.
+const RECENT_MAX: usize = 16;
+/// Characters of an earlier decision's reason that it is shown.
+const RECENT_CHARS_MAX: usize = 200;
+/// Orders of operators that may wait for a tick.
+const ORDERS_MAX: usize = 8;
 /// Outcomes that wait for a disk that is full; beyond it the oldest is dropped.
 const UNWRITTEN_MAX: usize = 32;
 /// Applications of decisions that may be under way; each is ended by the next, so that more means that one hangs.
@@ -77,9 +86,48 @@ pub struct Config {
     /// How long after a change nothing is stopped; not at all if not given.
     #[serde(default, deserialize_with = "within::<0, { 30 * DAY }, _, _>")]
     pub cooldown: Option<Span>,
+    /// A change smaller than this share of the present number is none.
+    #[serde(default)]
+    pub tolerance: f64,
+    /// More replicas only when every proposal of this while asked for more.
+    #[serde(default, deserialize_with = "within::<0, { 7 * DAY }, _, _>")]
+    pub stabilize_up: Option<Span>,
+    /// Fewer replicas only when every proposal of this while asked for fewer.
+    #[serde(default, deserialize_with = "within::<0, { 7 * DAY }, _, _>")]
+    pub stabilize_down: Option<Span>,
+    /// Most replicas to start in a while, `4/1m`; no limit if not given.
+    pub up_rate: Option<Rate>,
+    /// Most replicas to stop in a while; no limit if not given.
+    pub down_rate: Option<Rate>,
+    /// How often the direction may turn in a while, `4/30m`; the last turn is kept for scaling up.
+    pub flap_budget: Option<Rate>,
+    /// Times in which the number stays as it is.
+    #[serde(default)]
+    pub freeze: Vec<Freeze>,
+    /// Other autoscaler plugins, by name, whose proposals the plugin is shown.
+    #[serde(default)]
+    pub advisers: BTreeMap<String, Adviser>,
+    /// Another autoscaler plugin that is asked beside this one and changes nothing: what it would do is recorded.
+    pub shadow: Option<Adviser>,
     /// Queries by name: their answers are what the plugin decides from.
     #[serde(default)]
     pub signals: BTreeMap<String, String>,
+}
+
+/// `[scalers.<name>.advisers.<name>]` or `[scalers.<name>.shadow]`: a plugin that is asked the same.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adviser {
+    /// The autoscaler plugin: a bundled one's name, or a path to a `.wasm`.
+    pub plugin: String,
+    /// The plugin's hash; another file of the same name is refused.
+    pub sha256: Option<String>,
+    /// What a call of the plugin may use.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Settings handed to the plugin.
+    #[serde(default)]
+    pub settings: serde_json::Map<String, serde_json::Value>,
 }
 
 fn every() -> Span {
@@ -96,9 +144,16 @@ impl Config {
         Policy {
             min: self.min,
             max: self.max,
+            tolerance: self.tolerance,
+            stabilize_up: self.stabilize_up.unwrap_or(Span(Duration::ZERO)),
+            stabilize_down: self.stabilize_down.unwrap_or(Span(Duration::ZERO)),
             up_max: self.up_max,
             down_max: self.down_max,
-            cooldown: self.cooldown.map(|span| span.0),
+            up_rate: self.up_rate,
+            down_rate: self.down_rate,
+            cooldown: self.cooldown,
+            flap_budget: self.flap_budget,
+            freeze: self.freeze.clone(),
         }
     }
 
@@ -112,6 +167,28 @@ impl Config {
             let message = format!("initial = {initial} is outside of min = {min} and max = {max}");
             faults.push(Fault::new("initial", message));
         }
+        if !(0.0..1.0).contains(&self.tolerance) {
+            let message = format!("tolerance = {} is no share; write one from 0 to below 1, like 0.1", self.tolerance);
+            faults.push(Fault::new("tolerance", message));
+        }
+        if let Some(budget) = self.flap_budget.filter(|budget| budget.count < 2) {
+            let message = format!(
+                "flap_budget = \"{budget}\" lets nothing be scaled down after it was scaled up; write at least 2"
+            );
+            faults.push(Fault::new("flap_budget", message));
+        }
+        for (key, rate) in [("up_rate", self.up_rate), ("down_rate", self.down_rate)] {
+            if let Some(rate) = rate.filter(|rate| rate.count == 0) {
+                faults.push(Fault::new(key, format!("{key} = \"{rate}\" lets nothing happen; write at least 1")));
+            }
+        }
+        for (at, fault) in self.freeze.iter().enumerate().filter_map(|(at, freeze)| Some((at, freeze.fault()?))) {
+            faults.push(Fault::new("freeze", format!("freeze {}: {fault}", at + 1)));
+        }
+        if self.advisers.contains_key(SHADOW) {
+            faults
+                .push(Fault::new("advisers.shadow", "an adviser cannot be named `shadow`; that name is the shadow's"));
+        }
         if self.signals.len() > SIGNALS_MAX {
             faults.push(Fault::new("signals", format!("{} signals; at most {SIGNALS_MAX}", self.signals.len())));
         }
@@ -119,16 +196,8 @@ impl Config {
     }
 }
 
-/// The plugin, asked once a tick.
-pub trait Decide: Send {
-    /// What it proposes. Runs elsewhere than on the caller's thread, and ends by itself in bounded time.
-    fn decide(&mut self, request: Request) -> BoxFuture<'_, Result<Proposal>>;
-    /// The hash of its code.
-    fn plugin_hash(&self) -> &str;
-}
-
 /// The table `tidemill.decisions`.
-pub trait Record: Send + Sync {
+pub trait Ledger: Send + Sync {
     /// Appends rows together with what the scaler remembers; both are on disk when it returns, or an error says they are not.
     fn record(&self, rows: RecordBatch, memory: Option<Position>) -> BoxFuture<'_, Result<()>>;
 }
@@ -139,10 +208,10 @@ pub struct Parts {
     pub ask: Arc<dyn Ask>,
     /// knows how far the sources are
     pub fresh: Arc<dyn Fresh>,
-    /// the plugin
-    pub decide: Box<dyn Decide>,
+    /// the plugins
+    pub deciders: Deciders,
     /// the table of decisions
-    pub record: Arc<dyn Record>,
+    pub record: Arc<dyn Ledger>,
     /// the workload
     pub actuator: Arc<dyn Actuator>,
     /// the time
@@ -164,7 +233,7 @@ pub struct Scaler {
     remembered: bool,
     /// the last tick's number; ticks only grow, whatever the clock does
     tick: i64,
-    changed_at: i64,
+    orders: mpsc::Receiver<(Command, oneshot::Sender<Result<String>>)>,
     doing: JoinSet<Done>,
     /// decisions under way without an outcome yet, by tick
     open: BTreeMap<i64, u32>,
@@ -180,15 +249,41 @@ struct Done {
     outcome: Result<Outcome>,
 }
 
+/// What an operator asks of a scaler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// so many replicas for a while, whatever the plugin says
+    Order(Order),
+    /// the order, if any, no longer holds
+    Release,
+    /// the shadow decides from now on, and the plugin that did is the shadow
+    Promote,
+}
+
+/// Where operators reach a scaler.
+#[derive(Clone)]
+pub struct Desk(mpsc::Sender<(Command, oneshot::Sender<Result<String>>)>);
+
+impl Desk {
+    /// Hands a command over; when it returns, it is on disk, and the answer says what it changed.
+    pub async fn hand(&self, command: Command) -> Result<String> {
+        let busy = || Error::new(ErrorKind::Unavailable, "the scaler has stopped, or too many commands wait for it");
+        let (answer, answered) = oneshot::channel();
+        self.0.try_send((command, answer)).map_err(|_| busy())?;
+        answered.await.map_err(|_| busy())?
+    }
+}
+
 impl Scaler {
-    /// A scaler that has not started yet. `tables` names the tables that each signal reads; `last` is what was remembered.
+    /// A scaler that has not started yet, and where operators reach it. `tables` names the tables that each signal reads; `last` is
+    /// what was remembered.
     pub fn new(
         name: &str,
         config: &Config,
         tables: &BTreeMap<String, Vec<TableName>>,
         last: Option<Memory>,
-        parts: Parts,
-    ) -> Scaler {
+        mut parts: Parts,
+    ) -> (Scaler, Desk) {
         let questions = config.signals.iter().map(|(signal, sql)| Question {
             name: signal.clone(),
             sql: sql.clone(),
@@ -196,14 +291,22 @@ impl Scaler {
         });
         let policy = config.policy();
         let remembered = last.as_ref().is_some_and(|last| policy.within(last.decided) == last.decided);
-        let memory = last.unwrap_or(Memory { decided: config.initial.unwrap_or(config.min), state: Vec::new() });
-        Scaler {
+        let memory = last.unwrap_or_else(|| {
+            // What runs already (others may have started it) is not taken away by a first start.
+            let running = parts.actuator.status().asked;
+            let decided = config.initial.unwrap_or(config.min).max(running);
+            Memory { decided, history: History::begin(parts.clock.now(), decided), ..Memory::default() }
+        });
+        if memory.promoted.is_some() && memory.promoted == parts.deciders.shadow.as_ref().map(Decider::identity) {
+            parts.deciders.promote();
+        }
+        let (desk, orders) = mpsc::channel(ORDERS_MAX);
+        let mut scaler = Scaler {
             who: Who {
                 scaler: name.to_owned(),
                 workload: config.workload.clone(),
-                plugin_name: config.plugin.clone(),
-                plugin: parts.decide.plugin_hash().to_owned(),
                 dry_run: parts.actuator.dry_run(),
+                ..Who::default()
             },
             policy,
             every: config.every.0,
@@ -212,12 +315,22 @@ impl Scaler {
             started: false,
             remembered,
             tick: 0,
-            changed_at: parts.clock.now(),
+            orders,
             doing: JoinSet::new(),
             open: BTreeMap::new(),
             unwritten: VecDeque::new(),
             parts,
-        }
+        };
+        scaler.name_plugin();
+        (scaler, Desk(desk))
+    }
+
+    /// Decisions are told with the plugin that is live.
+    fn name_plugin(&mut self) {
+        let live = &self.parts.deciders.live;
+        self.who.plugin_name = live.plugin.clone();
+        self.who.plugin = live.decide.plugin_hash().to_owned();
+        self.who.settings = live.settings.clone();
     }
 
     /// Turns until it is told to stop. The workload is left as it is: stopping it is its owner's.
@@ -229,6 +342,10 @@ impl Scaler {
                 biased;
                 () = stop.cancelled() => break,
                 Some(done) = self.doing.join_next() => self.follow(done).await,
+                Some((command, answer)) = self.orders.recv() => {
+                    let done = self.obey(command).await;
+                    let _ = answer.send(done);
+                }
                 _ = ticks.tick() => {
                     // A decision that is given up here was not acted on; if its row got to disk, the next life goes on with it.
                     tokio::select! {
@@ -251,27 +368,131 @@ impl Scaler {
         }
         let limit = self.every.min(ANSWER_MAX);
         let answers = gather(&self.questions, &*self.parts.ask, &*self.parts.fresh, now, limit).await;
+        let signals_seconds = seconds(now, self.parts.clock.now());
         let status = self.parts.actuator.status();
-        let proposal = self.propose(now, status.ready, &answers).await;
-        let beliefs: Vec<Belief> = answers.iter().map(belief).collect();
-        let decision = self.policy.decide(Case {
-            current: self.memory.decided,
-            proposal: proposal.as_ref(),
-            beliefs: &beliefs,
-            unchanged: Some(Duration::from_nanos(u64::try_from(now.saturating_sub(self.changed_at)).unwrap_or(0))),
-        });
-        let state = proposal.map_or_else(|_| self.memory.state.clone(), |proposal| proposal.state);
-        let memory = Memory { decided: decision.replicas, state };
-        if let Err(error) = self.record(&decision, self.memory.decided, status.ready, &answers, &memory).await {
+        let mut request = self.request(&status, &answers);
+        let states = self.memory.states.iter().map(|(name, state)| (name.clone(), state.0.clone())).collect();
+        let mut asked = self.parts.deciders.advise(&request, &states, &self.parts.clock).await;
+        request.advice = asked.iter().map(|(name, asked)| asked.advice(name)).collect();
+        let live = self.parts.deciders.live.ask(request.clone(), &self.parts.clock).await;
+        if let Some(shadow) = &mut self.parts.deciders.shadow {
+            let state = states.get(SHADOW).cloned().unwrap_or_default();
+            asked.insert(SHADOW.to_owned(), shadow.ask(Request { state, ..request.clone() }, &self.parts.clock).await);
+        }
+        let order = self.memory.order.as_ref().filter(|order| self.tick < order.until);
+        let record = Record::new(&request, &self.policy, &self.memory.history, order, live.answer.clone()).ok()?;
+        let decision = record.decide(&live.answer).ok()?;
+        let memory = self.next_memory(&decision, &live, &asked, &states);
+        let advice: Vec<(Advice, f64)> =
+            asked.iter().map(|(name, asked)| (asked.advice(name), asked.seconds)).collect();
+        let written = Decided {
+            tick: self.tick,
+            replicas: self.memory.decided,
+            ready: status.ready,
+            range: (self.policy.min, self.policy.max),
+            answers: &answers,
+            decision: &decision,
+            advice: &advice,
+            seconds: (signals_seconds, live.seconds),
+            record: record.pack().unwrap_or_default(),
+        };
+        if let Err(error) = self.record(&written, &memory).await {
             tracing::warn!(scaler = self.who.scaler, %error, "decision not recorded, so nothing is done");
             return None;
         }
-        self.take(now, memory);
+        self.take(memory);
         let under_way = self.open.values().next_back() == Some(&decision.replicas);
         if !under_way && self.parts.actuator.status().asked != decision.replicas {
             self.act(decision.replicas);
         }
         Some(decision)
+    }
+
+    /// What the plugins are asked.
+    fn request(&self, status: &Status, answers: &[Answer]) -> Request {
+        Request {
+            now: self.tick,
+            workload: self.who.workload.clone(),
+            replicas: self.memory.decided,
+            ready: status.ready,
+            min: self.policy.min,
+            max: self.policy.max,
+            members: status.replicas.iter().map(member).collect(),
+            signals: answers.iter().map(|answer| answer.signal.clone()).collect(),
+            decisions: self.memory.recent.iter().map(Recent::shown).collect(),
+            advice: Vec::new(),
+            state: self.memory.state.clone(),
+        }
+    }
+
+    /// What is remembered once this decision is on disk.
+    fn next_memory(
+        &self,
+        decision: &Decision,
+        live: &Asked,
+        asked: &BTreeMap<String, Asked>,
+        states: &BTreeMap<String, Vec<u8>>,
+    ) -> Memory {
+        let mut memory = self.memory.clone();
+        memory.history.note(&self.policy, self.tick, decision.believed, memory.decided, decision.replicas);
+        memory.recent.push(Recent {
+            at: self.tick,
+            replicas: memory.decided,
+            proposed: decision.desired,
+            decided: decision.replicas,
+            reason: decision.reason.chars().take(RECENT_CHARS_MAX).collect(),
+        });
+        let over = memory.recent.len().saturating_sub(RECENT_MAX);
+        memory.recent.drain(..over);
+        memory.order = memory.order.filter(|order| self.tick < order.until);
+        memory.decided = decision.replicas;
+        memory.state = live.state(Some(&memory.state));
+        let state = |(name, asked): (&String, &Asked)| (name.clone(), State(asked.state(states.get(name))));
+        memory.states = asked.iter().map(state).collect();
+        memory
+    }
+
+    /// Does what an operator says: it is on disk before this returns, and the next tick heeds it.
+    async fn obey(&mut self, command: Command) -> Result<String> {
+        let mut memory = self.memory.clone();
+        let told = match command {
+            Command::Order(order) => {
+                let within = self.policy.within(order.replicas);
+                let told = format!("{} from the next tick on", replicas(within));
+                memory.order = Some(order);
+                told
+            }
+            Command::Release => match memory.order.take() {
+                Some(_) => "the plugin decides again from the next tick on".to_owned(),
+                None => return Ok("there was no order".to_owned()),
+            },
+            Command::Promote => {
+                let Some(shadow) = &self.parts.deciders.shadow else {
+                    let message = format!("the scaler `{}` has no shadow to promote", self.who.scaler);
+                    return Err(Error::new(ErrorKind::Missing, message));
+                };
+                let told = format!(
+                    "`{}` decides from the next tick on, `{}` is the shadow",
+                    shadow.plugin, self.who.plugin_name
+                );
+                memory.promoted = match memory.promoted {
+                    Some(_) => None,
+                    None => Some(shadow.identity()),
+                };
+                let state = memory.states.remove(SHADOW).unwrap_or_default();
+                memory.states.insert(SHADOW.to_owned(), State(std::mem::replace(&mut memory.state, state.0)));
+                told
+            }
+        };
+        let now = self.parts.clock.now().max(self.tick.saturating_add(1));
+        let row = note_row(&self.who, now, self.memory.decided, &format!("By command: {told}."))?;
+        self.append(row, Some(memory.position(&self.who.scaler)?)).await?;
+        if memory.promoted != self.memory.promoted && self.parts.deciders.promote() {
+            self.name_plugin();
+        }
+        self.tick = now;
+        self.memory = memory;
+        Ok(told)
     }
 
     /// The first decision of a life: the number that was last decided, or the initial one.
@@ -281,9 +502,23 @@ impl Scaler {
             true => "Started again with the number last decided.",
             false => "Started for the first time, or with a number that the policy did not allow before.",
         };
-        let decision = Decision { replicas, desired: None, clamps: Vec::new(), reason: reason.to_owned() };
-        let memory = Memory { decided: replicas, state: self.memory.state.clone() };
-        match self.record(&decision, 0, 0, &[], &memory).await {
+        let decision =
+            Decision { replicas, desired: None, believed: replicas, clamps: Vec::new(), reason: reason.to_owned() };
+        let mut memory = self.memory.clone();
+        memory.history.note(&self.policy, self.tick, replicas, if self.remembered { replicas } else { 0 }, replicas);
+        memory.decided = replicas;
+        let written = Decided {
+            tick: self.tick,
+            replicas: 0,
+            ready: 0,
+            range: (self.policy.min, self.policy.max),
+            answers: &[],
+            decision: &decision,
+            advice: &[],
+            seconds: (0.0, 0.0),
+            record: Vec::new(),
+        };
+        match self.record(&written, &memory).await {
             Ok(()) => {}
             Err(error) if self.remembered => {
                 // This number is on disk since the life before: it is no new decision, and the workload should run.
@@ -295,51 +530,14 @@ impl Scaler {
             }
         }
         self.started = true;
-        self.take(self.parts.clock.now(), memory);
-        self.changed_at = self.parts.clock.now();
+        self.take(memory);
         self.act(replicas);
         Some(decision)
     }
 
-    /// What the plugin says to all this.
-    async fn propose(&mut self, now: i64, ready: u32, answers: &[Answer]) -> Result<Proposal> {
-        let request = Request {
-            now,
-            workload: self.who.workload.clone(),
-            replicas: self.memory.decided,
-            ready,
-            min: self.policy.min,
-            max: self.policy.max,
-            members: Vec::new(),
-            signals: answers.iter().map(|answer| answer.signal.clone()).collect(),
-            decisions: Vec::new(),
-            advice: Vec::new(),
-            state: self.memory.state.clone(),
-        };
-        let proposal = tokio::time::timeout(ANSWER_MAX, self.parts.decide.decide(request))
-            .await
-            .map_err(|_| Error::new(ErrorKind::Limit, format!("no proposal within {}", Span(ANSWER_MAX))))??;
-        if proposal.state.len() > STATE_BYTES_MAX {
-            let bytes = proposal.state.len();
-            return Err(Error::new(
-                ErrorKind::Limit,
-                format!("it handed back {bytes} bytes of state; at most {STATE_BYTES_MAX}"),
-            ));
-        }
-        Ok(proposal)
-    }
-
     /// Puts the decision on disk, with what is remembered.
-    async fn record(
-        &mut self,
-        decision: &Decision,
-        replicas: u32,
-        ready: u32,
-        answers: &[Answer],
-        memory: &Memory,
-    ) -> Result<()> {
-        let range = (self.policy.min, self.policy.max);
-        let row = decision_row(&self.who, &Decided { tick: self.tick, replicas, ready, range, answers, decision })?;
+    async fn record(&mut self, decided: &Decided<'_>, memory: &Memory) -> Result<()> {
+        let row = decision_row(&self.who, decided)?;
         self.append(row, Some(memory.position(&self.who.scaler)?)).await
     }
 
@@ -350,9 +548,8 @@ impl Scaler {
     }
 
     /// What is recorded is where we stand.
-    fn take(&mut self, now: i64, memory: Memory) {
+    fn take(&mut self, memory: Memory) {
         if memory.decided != self.memory.decided {
-            self.changed_at = now;
             tracing::info!(
                 scaler = self.who.scaler,
                 workload = self.who.workload,
@@ -441,9 +638,14 @@ impl Scaler {
     }
 }
 
-fn belief(answer: &Answer) -> Belief {
-    let signal = &answer.signal;
-    Belief { name: signal.name.clone(), freshness: signal.freshness, message: signal.message.clone() }
+/// A replica as the plugins are shown it.
+fn member(replica: &ReplicaStatus) -> Member {
+    Member {
+        name: replica.number.to_string(),
+        ready: replica.phase == Phase::Ready,
+        started_at: replica.started_at,
+        changed_at: replica.since,
+    }
 }
 
 fn seconds(from: i64, to: i64) -> f64 {

@@ -1,7 +1,9 @@
 //! a scaler on made-up parts: answers, a plugin, a disk and a workload that do as the test says
 
 use super::*;
+use crate::plugin::Proposal;
 use crate::scale::actuator::Status;
+use crate::scale::deciders::Decide;
 use crate::scale::policy::Clamp;
 use arrow::array::{Array, AsArray, Float64Array};
 use arrow::datatypes::{Float64Type, Int64Type};
@@ -26,6 +28,22 @@ struct World {
     rows: Vec<RecordBatch>,
     position: Option<Position>,
     states: Vec<Vec<u8>>,
+    request: Option<Request>,
+}
+
+/// A plugin that always proposes the same, and counts its calls in its state.
+struct Fixed(u32);
+
+impl Decide for Fixed {
+    fn decide(&mut self, request: Request) -> BoxFuture<'_, Result<Proposal>> {
+        let state = vec![request.state.first().map_or(1, |calls| calls + 1)];
+        let replicas = self.0;
+        Box::pin(async move { Ok(Proposal { replicas, reason: "always".to_owned(), state }) })
+    }
+
+    fn plugin_hash(&self) -> &str {
+        "f1xed"
+    }
 }
 
 #[derive(Clone, Default)]
@@ -50,6 +68,10 @@ impl Fresh for Shared {
         assert_eq!(tables, [TableName::user("access").unwrap()]);
         self.lock().stale.clone()
     }
+
+    fn caught_up_at(&self, _: &[TableName]) -> Option<i64> {
+        Some(17)
+    }
 }
 
 impl Decide for Shared {
@@ -57,6 +79,7 @@ impl Decide for Shared {
         Box::pin(async move {
             let mut world = self.lock();
             world.states.push(request.state.clone());
+            world.request = Some(request.clone());
             let replicas = world.proposes.ok_or_else(|| Error::new(ErrorKind::Foreign, "it trapped"))?;
             let state = vec![request.state.first().map_or(1, |calls| calls + 1)];
             Ok(Proposal { replicas, reason: format!("load wants {replicas}"), state })
@@ -68,7 +91,7 @@ impl Decide for Shared {
     }
 }
 
-impl Record for Shared {
+impl Ledger for Shared {
     fn record(&self, rows: RecordBatch, memory: Option<Position>) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let mut world = self.lock();
@@ -138,17 +161,28 @@ fn config(more: &str) -> Config {
     toml::from_str(&text).unwrap()
 }
 
-fn scaler(world: &Shared, clock: &Clock, more: &str, last: Option<Memory>) -> Scaler {
+fn scaler_and_desk(world: &Shared, clock: &Clock, more: &str, last: Option<Memory>) -> (Scaler, Desk) {
+    let config = config(more);
+    let plugin = |decide: Box<dyn Decide>| Decider { plugin: "hpa".to_owned(), settings: "5e77".to_owned(), decide };
+    let fixed = |_: &Adviser| plugin(Box::new(Fixed(7)));
     let tables = BTreeMap::from([("rps".to_owned(), vec![TableName::user("access").unwrap()])]);
     let parts = Parts {
         ask: Arc::new(world.clone()),
         fresh: Arc::new(world.clone()),
-        decide: Box::new(world.clone()),
+        deciders: Deciders {
+            live: plugin(Box::new(world.clone())),
+            advisers: config.advisers.iter().map(|(name, adviser)| (name.clone(), fixed(adviser))).collect(),
+            shadow: config.shadow.as_ref().map(fixed),
+        },
         record: Arc::new(world.clone()),
         actuator: Arc::new(world.clone()),
         clock: clock.clone(),
     };
-    Scaler::new("web", &config(more), &tables, last, parts)
+    Scaler::new("web", &config, &tables, last, parts)
+}
+
+fn scaler(world: &Shared, clock: &Clock, more: &str, last: Option<Memory>) -> Scaler {
+    scaler_and_desk(world, clock, more, last).0
 }
 
 fn world(proposes: u32) -> Shared {
@@ -198,7 +232,7 @@ async fn a_decision_is_on_disk_before_it_is_acted_on_and_its_outcome_follows() {
 #[tokio::test]
 async fn doubtful_evidence_never_scales_down() {
     let (world, clock) = (world(1), Clock::held(0));
-    let last = Memory { decided: 4, state: Vec::new() };
+    let last = Memory { decided: 4, ..Memory::default() };
     let mut scaler = scaler(&world, &clock, "", Some(last));
     scaler.tick().await.unwrap();
     let doubts: [fn(&mut World); 4] = [
@@ -222,7 +256,7 @@ async fn doubtful_evidence_never_scales_down() {
 #[tokio::test]
 async fn a_stale_value_may_add_replicas_and_the_row_says_so() {
     let (world, clock) = (world(3), Clock::held(0));
-    let mut scaler = scaler(&world, &clock, "", Some(Memory { decided: 2, state: Vec::new() }));
+    let mut scaler = scaler(&world, &clock, "", Some(Memory { decided: 2, ..Memory::default() }));
     scaler.tick().await.unwrap();
     world.lock().stale = Some("the target `h:9100` does not answer".to_owned());
     let decision = scaler.tick().await.unwrap();
@@ -269,7 +303,8 @@ async fn a_restart_goes_on_with_the_last_number() {
     let position = world.lock().position.clone().unwrap();
     assert_eq!(position.name, Memory::name("web"));
     let last = Memory::read(&position.value).unwrap();
-    assert_eq!(last, Memory { decided: 4, state: vec![1] });
+    assert_eq!((last.decided, &last.state, last.recent.len()), (4, &vec![1], 1));
+    assert_eq!(last.history.last().unwrap().to, 4);
     world.lock().asked = 0;
     world.lock().disk_full = true;
     let mut second = scaler(&world, &clock, "initial = 2", Some(last.clone()));
@@ -318,11 +353,112 @@ async fn the_loop_ticks_while_it_acts_and_stops_when_told() {
     assert!(ticks.is_sorted_by(|a, b| a < b));
 }
 
+#[tokio::test]
+async fn a_recorded_tick_is_decided_again_to_the_same_answer() {
+    let (world, clock) = (world(9), Clock::held(1_000));
+    let mut scaler = scaler(&world, &clock, "up_max = 2\nstabilize_down = \"10s\"", None);
+    for wants in [9, 9, 1, 0, 4] {
+        world.lock().proposes = Some(wants);
+        scaler.tick().await.unwrap();
+        clock.advance(Duration::from_secs(3));
+    }
+    let world = world.lock();
+    let mut replayed = 0;
+    for row in &world.rows {
+        let packed = row.column_by_name("record").unwrap().as_binary::<i32>();
+        if packed.is_null(0) {
+            continue;
+        }
+        replayed += 1;
+        let record = Record::unpack(packed.value(0)).unwrap();
+        let again = record.decide(&record.answer).unwrap();
+        assert_eq!(Some(i64::from(again.replicas)), number(row, "decided"));
+        assert_eq!(Some(again.reason), text(row, "reason"));
+        assert_eq!(Some(serde_json::to_string(&again.clamps).unwrap()), text(row, "clamps"));
+        assert_eq!(record.request().unwrap().signals[0].caught_up_at, Some(17));
+    }
+    assert_eq!(replayed, 4, "the start is no tick that asks anybody");
+}
+
+#[tokio::test]
+async fn a_first_start_takes_nothing_away_from_what_runs() {
+    let (world, clock) = (world(2), Clock::held(0));
+    world.lock().asked = 4;
+    assert_eq!(scaler(&world, &clock, "", None).tick().await.unwrap().replicas, 4);
+    world.lock().asked = 9;
+    assert_eq!(scaler(&world, &clock, "", None).tick().await.unwrap().replicas, 5, "the policy has the last word");
+}
+
+#[tokio::test]
+async fn advisers_are_heard_and_a_shadow_only_recorded() {
+    let (world, clock) = (world(3), Clock::held(0));
+    let more = "advisers.forecast.plugin = \"forecast\"\nshadow.plugin = \"queue\"";
+    let mut scaler = scaler(&world, &clock, more, None);
+    scaler.tick().await.unwrap();
+    scaler.tick().await.unwrap();
+    assert_eq!(scaler.tick().await.unwrap().replicas, 3);
+    let world = world.lock();
+    let request = world.request.as_ref().unwrap();
+    assert_eq!((request.advice.len(), request.advice[0].replicas), (1, Some(7)), "the shadow advises nobody");
+    assert_eq!((request.decisions.len(), request.decisions[0].decided), (1, 3));
+    let advice: serde_json::Value = serde_json::from_str(&text(world.rows.last().unwrap(), "advice").unwrap()).unwrap();
+    assert_eq!((&advice["shadow"]["replicas"], &advice["forecast"]["reason"]), (&7.into(), &"always".into()));
+    let memory = Memory::read(&world.position.as_ref().unwrap().value).unwrap();
+    assert_eq!((&memory.states["shadow"].0, &memory.states["forecast"].0), (&vec![2], &vec![2]));
+}
+
+#[tokio::test]
+async fn an_order_holds_until_it_is_released_and_a_shadow_is_promoted() {
+    let (world, clock) = (world(2), Clock::held(0));
+    let (scaler, desk) = scaler_and_desk(&world, &clock, "shadow.plugin = \"queue\"", None);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(scaler.run(stop.clone()));
+    let decided = async |replicas: i64| {
+        let reached = async {
+            let last = |world: &World| {
+                world
+                    .rows
+                    .iter()
+                    .filter(|row| text(row, "event").unwrap() == "decision")
+                    .next_back()
+                    .and_then(|row| number(row, "decided"))
+            };
+            while last(&world.lock()) != Some(replicas) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), reached).await.unwrap();
+    };
+    decided(2).await;
+    let order = Order { replicas: 4, until: i64::MAX, why: "a sale".to_owned() };
+    assert_eq!(desk.hand(Command::Order(order)).await.unwrap(), "4 replicas from the next tick on");
+    assert!(Memory::read(&world.lock().position.clone().unwrap().value).unwrap().order.is_some(), "it is on disk");
+    decided(4).await;
+    desk.hand(Command::Release).await.unwrap();
+    decided(2).await;
+    assert_eq!(desk.hand(Command::Release).await.unwrap(), "there was no order");
+    desk.hand(Command::Promote).await.unwrap();
+    decided(5).await;
+    let last = Memory::read(&world.lock().position.clone().unwrap().value).unwrap();
+    assert_eq!(last.promoted.as_deref(), Some("f1xed:5e77"));
+    stop.cancel();
+    running.await.unwrap();
+    // After a restart the promoted one still decides.
+    let mut again = super::tests::scaler(&world, &clock, "shadow.plugin = \"queue\"", Some(last));
+    again.tick().await.unwrap();
+    assert_eq!(again.tick().await.unwrap().desired, Some(7));
+}
+
 #[test]
 fn mistakes_in_a_config() {
     for (more, key, named) in [
         ("max = 5\ninitial = 9", "initial", "outside of min = 1 and max = 5"),
         ("min = 6\nmax = 5", "min", "min cannot be above max"),
+        ("max = 5\ntolerance = 1.5", "tolerance", "no share"),
+        ("max = 5\nflap_budget = \"1/10m\"", "flap_budget", "write at least 2"),
+        ("max = 5\nup_rate = \"0/10m\"", "up_rate", "lets nothing happen"),
+        ("max = 5\nfreeze = [{ cron = \"0 2 * * *\" }]", "freeze", "freeze 1: write either"),
+        ("max = 5\nadvisers.shadow.plugin = \"hpa\"", "advisers.shadow", "that name is the shadow's"),
     ] {
         let config: Config = toml::from_str(&format!("plugin = \"hpa\"\nworkload = \"web\"\n{more}")).unwrap();
         let faults = config.faults();

@@ -12,6 +12,7 @@ pub mod answer;
 pub mod guard;
 pub mod health;
 pub mod ingest;
+pub mod scale;
 pub mod sql;
 pub mod stats;
 pub mod tail;
@@ -43,6 +44,8 @@ pub struct Parts {
     pub tail: Arc<dyn tail::TailDoor>,
     /// does what operators ask for
     pub admin: Arc<dyn admin::Admin>,
+    /// reaches the scalers
+    pub scale: Arc<dyn scale::ScaleDoor>,
     /// knows whether Tidemill is ready
     pub health: Arc<dyn health::Health>,
     /// writes the metrics of everything else, in Prometheus' text format
@@ -58,6 +61,8 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("/v1/tail/{table}", "POST"),
     ("/v1/admin/flush", "POST"),
     ("/v1/admin/status", "GET"),
+    ("/v1/admin/scalers/{name}/order", "POST, DELETE"),
+    ("/v1/admin/scalers/{name}/promote", "POST"),
     ("/livez", "GET"),
     ("/readyz", "GET"),
     ("/metrics", "GET"),
@@ -103,6 +108,8 @@ pub fn router(parts: Parts, access: &Access, counts: Arc<Counts>) -> Router {
         .route("/v1/tail/{table}", post(tail::post))
         .route("/v1/admin/flush", post(admin::flush))
         .route("/v1/admin/status", get(admin::status))
+        .route("/v1/admin/scalers/{name}/order", post(scale::order).delete(scale::release))
+        .route("/v1/admin/scalers/{name}/promote", post(scale::promote))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))

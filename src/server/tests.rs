@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::net::{Access, Client, Limits, Listen, Listener, Post};
 use crate::query::{Answer, Place, Query, QueryError};
 use crate::source::http::{Content, Push, Pushed};
+use crate::units::Span;
 use arrow::array::{ArrayRef, Int64Array};
 use arrow::record_batch::RecordBatch;
 use axum::Router;
@@ -140,6 +141,49 @@ impl Health for Doctor {
     }
 }
 
+/// A scaler named `web` that repeats what it is told.
+struct OneScaler;
+
+impl OneScaler {
+    fn told(scaler: &str, words: String) -> BoxFuture<'static, Result<String>> {
+        let known = scaler == "web";
+        let missing = Error::new(ErrorKind::Missing, format!("there is no scaler `{scaler}`"));
+        async move { if known { Ok(words) } else { Err(missing) } }.boxed()
+    }
+}
+
+impl super::scale::ScaleDoor for OneScaler {
+    fn order<'a>(&'a self, scaler: &'a str, replicas: u32, lasts: Span, why: String) -> BoxFuture<'a, Result<String>> {
+        OneScaler::told(scaler, format!("{replicas} for {lasts} because {why}"))
+    }
+
+    fn release<'a>(&'a self, scaler: &'a str) -> BoxFuture<'a, Result<String>> {
+        OneScaler::told(scaler, "released".to_owned())
+    }
+
+    fn promote<'a>(&'a self, scaler: &'a str) -> BoxFuture<'a, Result<String>> {
+        OneScaler::told(scaler, "promoted".to_owned())
+    }
+}
+
+#[tokio::test]
+async fn operators_order_release_and_promote() {
+    let mill = Mill::new(Listen::default());
+    let order = r#"{"replicas": 5, "for": "1h", "why": "a sale"}"#;
+    for (line, body, status, says) in [
+        ("POST /v1/admin/scalers/web/order", order, 200, "5 for 1h because a sale"),
+        ("DELETE /v1/admin/scalers/web/order", "", 200, "released"),
+        ("POST /v1/admin/scalers/web/promote", "", 200, "promoted"),
+        ("POST /v1/admin/scalers/wep/promote", "", 404, "there is no scaler `wep`"),
+        ("POST /v1/admin/scalers/web/order", "{\"replicas\": 5}", 400, "missing field `for`"),
+        ("POST /v1/admin/scalers/web/order", "five", 400, "the order cannot be read"),
+        ("GET /v1/admin/scalers/web/order", "", 405, "takes POST, DELETE"),
+    ] {
+        let (got, _, text) = mill.ask(line, "", body).await;
+        assert!(got == status && text.contains(says), "{line} {body}: {got} {text}");
+    }
+}
+
 /// A table without rows.
 struct NoRows;
 
@@ -171,6 +215,7 @@ impl Mill {
             inlets,
             tail: Arc::new(NoRows),
             admin: Arc::<Operator>::default(),
+            scale: Arc::new(OneScaler),
             health: doctor.clone(),
             metrics: Arc::new(|| "tidemill_up 1".to_owned()),
             clock: Clock::system(),

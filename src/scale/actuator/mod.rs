@@ -77,6 +77,8 @@ pub struct ReplicaStatus {
     pub address: String,
     /// since when it is in this phase, ns UTC
     pub since: i64,
+    /// when its process was started, ns UTC; 0 while it has none
+    pub started_at: i64,
     /// how often it was started again after it had ended by itself
     pub restarts: u64,
     /// connections of the balancer that are open to it

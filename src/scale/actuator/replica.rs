@@ -103,6 +103,7 @@ impl Board {
                 pid: None,
                 address: String::new(),
                 since: now,
+                started_at: 0,
                 restarts: 0,
                 open: 0,
                 failures: 0,
@@ -247,9 +248,11 @@ impl Life {
             self.plan.guard.watch(group).await;
         }
         let Ground { workload, clock, .. } = self.plan.ground.clone();
+        let started_at = clock.now();
         let voice = Voice::listen(&mut child, &Speaker { workload, replica: self.number, clock });
         self.plan.board.change(self.number, Phase::Starting, |replica| {
             replica.pid = child.id();
+            replica.started_at = started_at;
             replica.address = address.to_string();
             replica.cpu_enforced = cgroup.is_some();
             if !message.is_empty() {
