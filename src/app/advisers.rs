@@ -4,7 +4,6 @@ use super::adapters::PluginDecider;
 use super::check::{Checked, CheckedPlugin, setting, wrong_world};
 use crate::config::{Config, Mistake, Named};
 use crate::error::{Error, Result};
-use crate::plugin::engine::sha256;
 use crate::plugin::{Account, Configured, Instance, Library, World};
 use crate::scale::deciders::SHADOW;
 use crate::scale::{Adviser, Config as ScalerConfig, Decider, Deciders};
@@ -36,7 +35,7 @@ pub(super) fn deciders(checked: &Checked, library: &Library, scaler: &Named<Scal
         let instance = Instance::new(library.engine(), plugin.configured.clone())?;
         Ok(Decider {
             plugin: plugin.configured.plugin.name().to_owned(),
-            settings: sha256(plugin.configured.settings.as_bytes()),
+            settings: plugin.configured.settings.clone(),
             decide: Box::new(PluginDecider::new(instance)),
         })
     };

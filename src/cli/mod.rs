@@ -7,6 +7,7 @@ mod demo;
 mod plugin;
 mod query;
 mod run;
+mod scale;
 mod server;
 mod stop;
 mod tail;
@@ -51,6 +52,8 @@ enum Command {
     Query(query::Query),
     /// Show the rows of a table as they arrive.
     Tail(tail::Tail),
+    /// Ask scalers why, replay what they did, and tell them what to do.
+    Scale(scale::Scale),
     /// Build plugins.
     Plugin(plugin::Plugin),
     /// The demo's scrypt server.
@@ -67,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Query(query) => query.run(),
         Command::Tail(tail) => tail.run(),
+        Command::Scale(scale) => scale.run(),
         Command::Plugin(plugin) => plugin.run(),
         Command::DemoServer(server) => server.run(),
     };

@@ -3,7 +3,9 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::{Auth, Client, Post, Reply, Secret};
 use crate::query::terminal;
+use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamReader;
+use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use futures::StreamExt;
 use serde::Deserialize;
@@ -45,6 +47,12 @@ impl Server {
 
     /// The answer as aligned text.
     pub async fn table(&self, sql: &str, timeout: Option<&str>) -> Result<String> {
+        let (schema, batches) = self.batches(sql, timeout).await?;
+        Ok(terminal::table(&schema, &batches))
+    }
+
+    /// The answer as columns.
+    pub async fn batches(&self, sql: &str, timeout: Option<&str>) -> Result<(SchemaRef, Vec<RecordBatch>)> {
         let mut reply = self.ask(sql, "application/vnd.apache.arrow.stream", timeout).await?;
         let mut bytes = Vec::new();
         while let Some(part) = reply.body.next().await {
@@ -57,7 +65,19 @@ impl Server {
         let reader = StreamReader::try_new(bytes.as_slice(), None)?;
         let schema = reader.schema();
         let batches = reader.collect::<Result<Vec<_>, _>>()?;
-        Ok(terminal::table(&schema, &batches))
+        Ok((schema, batches))
+    }
+
+    /// The answer as JSON objects.
+    pub async fn objects(&self, sql: &str) -> Result<Vec<serde_json::Value>> {
+        let reply = self.ask(sql, "application/json", None).await?;
+        read(&whole(reply).await?)
+    }
+
+    /// Posts JSON to an operators' path; what it was told.
+    pub async fn tell(&self, path: &str, body: &serde_json::Value) -> Result<serde_json::Value> {
+        let reply = self.post(path, Bytes::from(body.to_string()), "application/json").await?;
+        read(&whole(reply).await?)
     }
 
     /// Copies the answer to standard output as it comes; a reader that has gone away (`| head`) is no failure.
@@ -116,6 +136,11 @@ impl Server {
         let status = reply.status;
         Err(refusal(status, &whole(reply).await?))
     }
+}
+
+fn read<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| Error::new(ErrorKind::Foreign, format!("it answered something else: {error}")))
 }
 
 async fn whole(mut reply: Reply) -> Result<Vec<u8>> {

@@ -8,6 +8,7 @@
 use super::record::Answered;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::plugin::engine::sha256;
 use crate::plugin::{Advice, Proposal, Request};
 use crate::units::Span;
 use futures::future::{BoxFuture, join_all};
@@ -33,7 +34,7 @@ pub trait Decide: Send {
 pub struct Decider {
     /// the plugin's name in the pipeline file
     pub plugin: String,
-    /// the hash of its settings
+    /// its settings as JSON
     pub settings: String,
     /// what is asked
     pub decide: Box<dyn Decide>,
@@ -60,7 +61,7 @@ pub struct Asked {
 impl Decider {
     /// Its code and settings, as one name.
     pub fn identity(&self) -> String {
-        format!("{}:{}", self.decide.plugin_hash(), self.settings)
+        format!("{}:{}", self.decide.plugin_hash(), sha256(self.settings.as_bytes()))
     }
 
     /// Asks it; an answer that takes too long or keeps too much is none.

@@ -16,7 +16,7 @@
 //! | `dry_run` | whether nothing is really started | the same |
 //! | `advice` | what advisers and the shadow propose, as JSON: `{"forecast": {"replicas", "reason", "seconds"}}` | null |
 //! | `signals_seconds`, `plugin_seconds` | how long the queries and the plugin took | null |
-//! | `settings` | the hash of the plugin's settings | the same |
+//! | `settings` | the plugin's settings as JSON | the same |
 //! | `record` | all that the decision was made from, packed: `tidemill scale replay` makes it again | null |
 //! | `outcome`, `ok`, `seconds` | null | what became of it, whether it is as decided, how long it took |
 //!
@@ -51,7 +51,7 @@ pub struct Who {
     pub plugin_name: String,
     /// the plugin's hash
     pub plugin: String,
-    /// the hash of its settings
+    /// its settings as JSON
     pub settings: String,
     /// nothing is really started or stopped
     pub dry_run: bool,

@@ -61,7 +61,8 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("/v1/tail/{table}", "POST"),
     ("/v1/admin/flush", "POST"),
     ("/v1/admin/status", "GET"),
-    ("/v1/admin/scalers/{name}/order", "POST, DELETE"),
+    ("/v1/admin/scalers/{name}/order", "POST"),
+    ("/v1/admin/scalers/{name}/release", "POST"),
     ("/v1/admin/scalers/{name}/promote", "POST"),
     ("/livez", "GET"),
     ("/readyz", "GET"),
@@ -108,7 +109,8 @@ pub fn router(parts: Parts, access: &Access, counts: Arc<Counts>) -> Router {
         .route("/v1/tail/{table}", post(tail::post))
         .route("/v1/admin/flush", post(admin::flush))
         .route("/v1/admin/status", get(admin::status))
-        .route("/v1/admin/scalers/{name}/order", post(scale::order).delete(scale::release))
+        .route("/v1/admin/scalers/{name}/order", post(scale::order))
+        .route("/v1/admin/scalers/{name}/release", post(scale::release))
         .route("/v1/admin/scalers/{name}/promote", post(scale::promote))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))

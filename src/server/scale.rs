@@ -1,8 +1,8 @@
 //! what operators say to scalers: so many replicas for a while, let go again, promote the shadow
 //!
-//!     POST   /v1/admin/scalers/{name}/order     {"replicas": 5, "for": "1h", "why": "a sale"}
-//!     DELETE /v1/admin/scalers/{name}/order
-//!     POST   /v1/admin/scalers/{name}/promote
+//!     POST /v1/admin/scalers/{name}/order     {"replicas": 5, "for": "1h", "why": "a sale"}
+//!     POST /v1/admin/scalers/{name}/release
+//!     POST /v1/admin/scalers/{name}/promote
 //!
 //! **Always:** a 200 means that it is on disk, as a row of `tidemill.decisions`, and that the next tick heeds it.
 

@@ -172,12 +172,12 @@ async fn operators_order_release_and_promote() {
     let order = r#"{"replicas": 5, "for": "1h", "why": "a sale"}"#;
     for (line, body, status, says) in [
         ("POST /v1/admin/scalers/web/order", order, 200, "5 for 1h because a sale"),
-        ("DELETE /v1/admin/scalers/web/order", "", 200, "released"),
+        ("POST /v1/admin/scalers/web/release", "", 200, "released"),
         ("POST /v1/admin/scalers/web/promote", "", 200, "promoted"),
         ("POST /v1/admin/scalers/wep/promote", "", 404, "there is no scaler `wep`"),
         ("POST /v1/admin/scalers/web/order", "{\"replicas\": 5}", 400, "missing field `for`"),
         ("POST /v1/admin/scalers/web/order", "five", 400, "the order cannot be read"),
-        ("GET /v1/admin/scalers/web/order", "", 405, "takes POST, DELETE"),
+        ("GET /v1/admin/scalers/web/order", "", 405, "takes POST, not GET"),
     ] {
         let (got, _, text) = mill.ask(line, "", body).await;
         assert!(got == status && text.contains(says), "{line} {body}: {got} {text}");
