@@ -8,7 +8,7 @@
 //! Within the tolerance around ratio 1 the replicas stay as they are. With no replicas there is no ratio: the
 //! quotient alone counts.
 
-use crate::settings::{Target, TargetType};
+use crate::settings::{Settings, Target, TargetType};
 
 /// How many, and the sum in words.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct Count {
 }
 
 impl Count {
-    pub fn new(signal: &str, value: f64, target: Target, replicas: u32, tolerance: f64) -> Count {
+    pub fn new(signal: &str, value: f64, target: Target, replicas: u32, settings: &Settings) -> Count {
         let quotient = value / target.value;
         let (wanted, ratio) = match target.kind {
             TargetType::AverageValue => (quotient, quotient / f64::from(replicas)),
@@ -26,7 +26,8 @@ impl Count {
             TargetType::Value | TargetType::Utilization => (quotient * f64::from(replicas), quotient),
         };
         let sum = sum_in_words(signal, value, target, replicas, wanted);
-        if replicas > 0 && (ratio - 1.0).abs() <= tolerance + ROUNDING {
+        if replicas > 0 && settings.within_tolerance(ratio) {
+            let tolerance = settings.tolerance_of(ratio);
             let words =
                 format!("{sum}, ratio {} within tolerance {tolerance} → {}", figure(ratio), in_replicas(replicas));
             return Count { replicas, words };
@@ -37,9 +38,9 @@ impl Count {
 }
 
 /// 0.3 / 0.1 is a hair off 3 in floating point, and 1.1 / 0.1 a hair above 11: that must not cost a replica.
-const ROUNDING: f64 = 1e-9;
+pub const ROUNDING: f64 = 1e-9;
 
-fn ceil(wanted: f64) -> u32 {
+pub fn ceil(wanted: f64) -> u32 {
     (wanted - wanted * ROUNDING).ceil() as u32 // saturates
 }
 
@@ -57,7 +58,7 @@ fn sum_in_words(signal: &str, value: f64, target: Target, replicas: u32, wanted:
 }
 
 /// At least one digit after the point and at most three that matter.
-fn figure(value: f64) -> String {
+pub fn figure(value: f64) -> String {
     let text = match value.abs() {
         small if small < 0.0095 && small > 0.0 => format!("{value:.2e}"),
         small if small < 10.0 => format!("{value:.2}"),
@@ -70,6 +71,6 @@ fn figure(value: f64) -> String {
     }
 }
 
-fn in_replicas(count: u32) -> String {
+pub fn in_replicas(count: u32) -> String {
     format!("{count} replica{}", if count == 1 { "" } else { "s" })
 }

@@ -1,28 +1,28 @@
 //! replicas as the Kubernetes Horizontal Pod Autoscaler counts them, with reasons
 //!
 //!     each signal ─► Reading ─► what it asks for ─┐
-//!     each signal ─► Reading ─► what it asks for ─┴► the largest ─► stabilization window ─► proposal
+//!     each signal ─► Reading ─► what it asks for ─┴► the largest ─► stabilization ─► rates ─► proposal
 //!
-//! `settings` checks what is wanted, `signal` reads the figures, `count` is the arithmetic of one signal,
-//! `window` remembers proposals, `known` what a stale level is measured against. This file puts them together and says why in words.
+//! `settings` checks what is wanted, `signal` reads the figures, `count` is the arithmetic of one figure, `replicas` that of a figure
+//! for each replica, `behavior` the windows and rates, `memory` what they remember. This file puts them together and says why in words.
 //!
 //! **Always:** while a signal is not fresh, no fewer replicas than now are proposed; a stale one may ask for more, a missing or
 //! failed one asks for nothing.
 //! **Never:** min and max are looked at; the host's policy has the last word.
 
+mod behavior;
 mod count;
-mod known;
+mod memory;
+mod replicas;
 mod settings;
 mod signal;
-mod window;
 
-use tidemill_plugin::{Autoscaler, Contract, Plugin, Proposal, Request, time};
+use tidemill_plugin::{Autoscaler, Contract, Freshness, Plugin, Proposal, Request, time};
 
 use count::Count;
-use known::Known;
+use memory::Memory;
 use settings::Settings;
 use signal::Reading;
-use window::Window;
 
 /// A configured autoscaler.
 pub struct Hpa {
@@ -42,25 +42,62 @@ impl Plugin for Hpa {
 
 impl Autoscaler for Hpa {
     fn decide(&mut self, request: &Request) -> Result<Proposal, String> {
-        let now = request.workload.replicas;
-        let known = Known::read(&request.state, now);
-        let verdicts = self.verdicts(request, known)?;
-        let known = if verdicts.iter().all(Verdict::is_fresh) { Known { replicas: now } } else { known };
-        let (asked, reason) = combine(now, &verdicts);
-        let mut window = Window::read(&request.state, self.settings.scale_down_stabilization, request.now, now);
-        let (replicas, held) = window.stabilise(asked, now);
-        let reason = match held {
-            Some(since) => format!(
-                "{reason}; held at {replicas}: {} were proposed {} ago, within scale_down_stabilization = {}",
-                since.replicas,
-                time::format_duration((request.now - since.at) / 1_000_000_000 * 1_000_000_000),
-                time::format_duration(self.settings.scale_down_stabilization),
-            ),
-            None => reason,
+        let current = request.workload.replicas;
+        let mut memory = Memory::read(request, &self.settings.behavior);
+        let verdicts = self.verdicts(request, memory.known(current))?;
+        match verdicts.iter().all(Verdict::is_fresh) {
+            true => memory.all_fresh(current),
+            false => memory.not_fresh(current),
+        }
+        let (asked, mut reason) = combine(current, &verdicts);
+        memory.propose(request.now, asked);
+        let stable = self.stabilise(asked, current, &memory, request.now, &mut reason);
+        let replicas = self.pace(stable, current, &memory, request.now, &mut reason);
+        Ok(Proposal { replicas, reason, state: memory.write() })
+    }
+}
+
+impl Hpa {
+    /// Up not above the lowest proposal of its window, down not below the highest of its own.
+    fn stabilise(&self, asked: u32, current: u32, memory: &Memory, now: i64, reason: &mut String) -> u32 {
+        let behavior = &self.settings.behavior;
+        let held = match asked.cmp(&current) {
+            std::cmp::Ordering::Equal => return current,
+            std::cmp::Ordering::Less => memory.highest().map(|at| (at, at.replicas.min(current), behavior.down.window, "scaleDown")),
+            std::cmp::Ordering::Greater => memory.lowest().map(|at| (at, at.replicas.max(current), behavior.up.window, "scaleUp")),
         };
-        let mut state = window.write();
-        state.extend(known.write());
-        Ok(Proposal { replicas, reason, state })
+        match held {
+            Some((proposed, stable, window, direction)) if stable != asked && window > 0 => {
+                reason.push_str(&format!(
+                    "; held at {stable}: {} were proposed {} ago, within {direction}.stabilizationWindowSeconds = {window}",
+                    proposed.replicas,
+                    time::format_duration((now - proposed.at) / 1_000_000_000 * 1_000_000_000)
+                ));
+                stable
+            }
+            _ => asked,
+        }
+    }
+
+    /// No more in a period than its policies allow.
+    fn pace(&self, stable: u32, current: u32, memory: &Memory, now: i64, reason: &mut String) -> u32 {
+        let behavior = &self.settings.behavior;
+        let (limit, direction) = match stable.cmp(&current) {
+            std::cmp::Ordering::Equal => return current,
+            std::cmp::Ordering::Less => {
+                (behavior.down.least(now, current, &memory.added, &memory.taken).map(|least| stable.max(least)), "scaleDown")
+            }
+            std::cmp::Ordering::Greater => {
+                (behavior.up.most(now, current, &memory.added, &memory.taken).map(|most| stable.min(most)), "scaleUp")
+            }
+        };
+        match limit {
+            Some(limited) if limited != stable => {
+                reason.push_str(&format!("; {limited} is as far as {direction}'s policies go now"));
+                limited
+            }
+            _ => stable,
+        }
     }
 }
 
@@ -95,19 +132,31 @@ impl Verdict {
 }
 
 impl Hpa {
-    fn verdicts(&self, request: &Request, known: Known) -> Result<Vec<Verdict>, String> {
+    fn verdicts(&self, request: &Request, known: u32) -> Result<Vec<Verdict>, String> {
         let mut verdicts = Vec::new();
+        let workload = &request.workload;
         for signal in &request.signals {
             let name = signal.name.as_str();
             let target = self
                 .settings
                 .target_of(name)
                 .ok_or_else(|| format!("signal `{name}` has no target; set `target`, or name it in `targets`"))?;
-            let count = |value, replicas| Count::new(name, value, target, replicas, self.settings.tolerance);
-            verdicts.push(match Reading::of(signal) {
-                Reading::Value(value) => Verdict::Asks(count(value, request.workload.replicas)),
-                Reading::Stale(value, why) => Verdict::AsksStale(count(value, known.replicas), format!("{name} {why}")),
-                Reading::Blind(why) => Verdict::Blind(format!("{name} {why}")),
+            let count = |value, replicas| Count::new(name, value, target, replicas, &self.settings);
+            let by_replica = match signal.freshness {
+                Freshness::Fresh | Freshness::Stale => {
+                    replicas::count(signal, target, &workload.members, request.now, workload.replicas, &self.settings)
+                }
+                Freshness::Missing | Freshness::Failed => None,
+            };
+            verdicts.push(match (by_replica, Reading::of(signal)) {
+                (Some(Err(why)), _) => Verdict::Blind(format!("{name} {why}")),
+                (Some(Ok(count)), _) if signal.freshness == Freshness::Stale => {
+                    Verdict::AsksStale(count, format!("{name} is stale"))
+                }
+                (Some(Ok(count)), _) => Verdict::Asks(count),
+                (None, Reading::Value(value)) => Verdict::Asks(count(value, workload.replicas)),
+                (None, Reading::Stale(value, why)) => Verdict::AsksStale(count(value, known), format!("{name} {why}")),
+                (None, Reading::Blind(why)) => Verdict::Blind(format!("{name} {why}")),
             });
         }
         for name in self.settings.targets_without(|name| request.signal(name).is_some()) {

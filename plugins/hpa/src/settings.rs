@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use tidemill_plugin::time;
 
+use crate::behavior::{self, Behavior};
+use crate::count::ROUNDING;
+
 /// As written. `targets.<signal>` is a number of the common `type`, or a table with a `type` of its own.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,7 +20,60 @@ pub struct Written {
     #[serde(default = "usual_tolerance")]
     tolerance: f64,
     #[serde(default)]
-    scale_down_stabilization: Option<String>,
+    behavior: WrittenBehavior,
+    /// The controller's `--horizontal-pod-autoscaler-cpu-initialization-period`.
+    #[serde(default = "five_minutes", rename = "cpuInitializationPeriod")]
+    initialization_period: String,
+    /// The controller's `--horizontal-pod-autoscaler-initial-readiness-delay`.
+    #[serde(default = "thirty_seconds", rename = "initialReadinessDelay")]
+    readiness_delay: String,
+}
+
+/// autoscaling/v2's `behavior`, or `"none"`: neither windows nor rates.
+#[derive(Clone, Debug)]
+enum WrittenBehavior {
+    None,
+    Rules(behavior::Written),
+}
+
+impl Default for WrittenBehavior {
+    fn default() -> Self {
+        WrittenBehavior::Rules(behavior::Written::default())
+    }
+}
+
+impl<'de> Deserialize<'de> for WrittenBehavior {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<WrittenBehavior, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = WrittenBehavior;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("a table like { scaleDown = { stabilizationWindowSeconds = 60 } }, or \"none\"")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<WrittenBehavior, E> {
+                match text {
+                    "none" => Ok(WrittenBehavior::None),
+                    other => Err(E::invalid_value(serde::de::Unexpected::Str(other), &self)),
+                }
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<WrittenBehavior, A::Error> {
+                let rules = behavior::Written::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                Ok(WrittenBehavior::Rules(rules))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+fn five_minutes() -> String {
+    "5m".to_owned()
+}
+
+fn thirty_seconds() -> String {
+    "30s".to_owned()
 }
 
 /// The words of autoscaling/v2.
@@ -93,9 +149,11 @@ pub struct Target {
 pub struct Settings {
     common: Option<Target>,
     of_signal: BTreeMap<String, Target>,
-    pub tolerance: f64,
+    pub behavior: Behavior,
     /// nanoseconds
-    pub scale_down_stabilization: i64,
+    pub initialization_period: i64,
+    /// nanoseconds
+    pub readiness_delay: i64,
 }
 
 impl Settings {
@@ -122,10 +180,24 @@ impl Settings {
         if !(0.0..1.0).contains(&written.tolerance) {
             return Err(format!("`tolerance` is {}; it is a share from 0 to below 1, like 0.1", written.tolerance));
         }
-        let window = written.scale_down_stabilization.as_deref().unwrap_or("0s");
-        let scale_down_stabilization =
-            time::parse_duration(window).map_err(|error| format!("`scale_down_stabilization`: {error}"))?;
-        Ok(Settings { common, of_signal, tolerance: written.tolerance, scale_down_stabilization })
+        let behavior = match written.behavior {
+            WrittenBehavior::None => Behavior::none(written.tolerance),
+            WrittenBehavior::Rules(rules) => Behavior::check(rules, written.tolerance)?,
+        };
+        let span = |key: &str, text: &str| time::parse_duration(text).map_err(|error| format!("`{key}`: {error}"));
+        let initialization_period = span("cpuInitializationPeriod", &written.initialization_period)?;
+        let readiness_delay = span("initialReadinessDelay", &written.readiness_delay)?;
+        Ok(Settings { common, of_signal, behavior, initialization_period, readiness_delay })
+    }
+
+    /// The tolerance in the direction of a ratio.
+    pub fn tolerance_of(&self, ratio: f64) -> f64 {
+        if ratio > 1.0 { self.behavior.up.tolerance } else { self.behavior.down.tolerance }
+    }
+
+    /// Whether a ratio is so near to 1 that nothing moves.
+    pub fn within_tolerance(&self, ratio: f64) -> bool {
+        (ratio - 1.0).abs() <= self.tolerance_of(ratio) + ROUNDING
     }
 
     pub fn target_of(&self, signal: &str) -> Option<Target> {
