@@ -18,7 +18,7 @@ inputs = ["load"]
 [scalers.web]
 workload = "web"
 plugin = "hpa"
-settings = {{ target = 5 }}
+settings = {{ target = 5, behavior = "none" }}
 every = "300ms"
 max = 4
 signals.rps = "SELECT rps AS value FROM load ORDER BY timestamp DESC LIMIT 1"
@@ -95,6 +95,7 @@ fn replicas_follow_the_load_and_every_change_is_explained() {
         assert!(change["plugin"].as_str().unwrap().len() == 64, "{change}");
     }
     mill.wait_for("SELECT count(*) FROM tidemill.decisions WHERE event = 'outcome' AND ok AND decided = 3", 1);
+    operators_are_told_why_and_heard(&mill);
     let before = pids(&mill);
     assert_eq!(before.len(), 3);
     mill.stop();
@@ -119,6 +120,38 @@ fn replicas_follow_the_load_and_every_change_is_explained() {
     mill.wait_for("SELECT sum(restarts) FROM tidemill.replicas", 1);
     mill.wait_for(READY, 3);
     mill.stop();
+}
+
+fn operators_are_told_why_and_heard(mill: &Mill) {
+    let scale = |arguments: &[&str]| {
+        let mut command = tidemill(&["scale"]);
+        let ended = finish(command.args(arguments).args(["--url", &mill.url()]));
+        (ended.status.code(), stdout(&ended) + &stderr(&ended))
+    };
+    let (code, told) = scale(&["explain", "web", "--changes"]);
+    assert_eq!(code, Some(0), "{told}");
+    for part in [
+        "web 1 → 3 replicas",
+        "rps = 12 (fresh",
+        "SELECT rps AS value",
+        "plugin    hpa (",
+        "proposed 3",
+        "within 1 to 4",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let (code, told) = scale(&["replay", "web"]);
+    assert!(code == Some(0) && told.ends_with("decided again, 0 differences\n"), "{told}");
+    let (code, told) = scale(&["explain", "wep"]);
+    assert!(code == Some(1) && told.contains("did you mean `web`?"), "{told}");
+    let (code, told) = scale(&["order", "web", "--replicas", "2", "--for", "1h", "--why", "a test"]);
+    assert!(code == Some(0) && told.starts_with("2 replicas from the next tick on"), "{told}");
+    mill.wait_for(THERE, 2);
+    assert!(scale(&["explain", "web"]).1.contains("2 replicas by order until"));
+    assert_eq!(scale(&["release", "web"]).0, Some(0));
+    mill.wait_for(READY, 3);
+    assert!(scale(&["promote", "web"]).1.contains("the scaler `web` has no shadow to promote"));
+    assert!(scale(&["compare", "web"]).1.contains("had no shadow"));
 }
 
 #[test]

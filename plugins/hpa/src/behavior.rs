@@ -166,13 +166,13 @@ impl Rules {
 fn rules(name: &str, written: WrittenRules, window: u32, usual: Vec<Policy>, tolerance: f64) -> Result<Rules, String> {
     let window = written.stabilization_window_seconds.unwrap_or(window);
     if window > WINDOW_MAX {
-        return Err(format!(
-            "`behavior.{name}.stabilizationWindowSeconds` is {window}; it is from 0 to {WINDOW_MAX}"
-        ));
+        return Err(format!("`behavior.{name}.stabilizationWindowSeconds` is {window}; it is from 0 to {WINDOW_MAX}"));
     }
     let policies = written.policies.unwrap_or(usual);
     if policies.is_empty() {
-        return Err(format!("`behavior.{name}.policies` is empty; leave it out for the usual ones, or set selectPolicy = \"Disabled\""));
+        return Err(format!(
+            "`behavior.{name}.policies` is empty; leave it out for the usual ones, or set selectPolicy = \"Disabled\""
+        ));
     }
     for policy in &policies {
         if policy.value == 0 {

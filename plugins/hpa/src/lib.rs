@@ -63,8 +63,12 @@ impl Hpa {
         let behavior = &self.settings.behavior;
         let held = match asked.cmp(&current) {
             std::cmp::Ordering::Equal => return current,
-            std::cmp::Ordering::Less => memory.highest().map(|at| (at, at.replicas.min(current), behavior.down.window, "scaleDown")),
-            std::cmp::Ordering::Greater => memory.lowest().map(|at| (at, at.replicas.max(current), behavior.up.window, "scaleUp")),
+            std::cmp::Ordering::Less => {
+                memory.highest().map(|at| (at, at.replicas.min(current), behavior.down.window, "scaleDown"))
+            }
+            std::cmp::Ordering::Greater => {
+                memory.lowest().map(|at| (at, at.replicas.max(current), behavior.up.window, "scaleUp"))
+            }
         };
         match held {
             Some((proposed, stable, window, direction)) if stable != asked && window > 0 => {
@@ -84,9 +88,10 @@ impl Hpa {
         let behavior = &self.settings.behavior;
         let (limit, direction) = match stable.cmp(&current) {
             std::cmp::Ordering::Equal => return current,
-            std::cmp::Ordering::Less => {
-                (behavior.down.least(now, current, &memory.added, &memory.taken).map(|least| stable.max(least)), "scaleDown")
-            }
+            std::cmp::Ordering::Less => (
+                behavior.down.least(now, current, &memory.added, &memory.taken).map(|least| stable.max(least)),
+                "scaleDown",
+            ),
             std::cmp::Ordering::Greater => {
                 (behavior.up.most(now, current, &memory.added, &memory.taken).map(|most| stable.min(most)), "scaleUp")
             }

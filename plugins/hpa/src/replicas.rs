@@ -67,7 +67,13 @@ struct Groups {
 }
 
 impl Groups {
-    fn of(usages: &BTreeMap<String, Usage>, members: &[Replica], target: Target, now: i64, settings: &Settings) -> Groups {
+    fn of(
+        usages: &BTreeMap<String, Usage>,
+        members: &[Replica],
+        target: Target,
+        now: i64,
+        settings: &Settings,
+    ) -> Groups {
         let mut groups = Groups { measured: Vec::new(), missing: 0, unready: 0 };
         if members.is_empty() {
             groups.measured.extend(usages.values());
@@ -79,7 +85,9 @@ impl Groups {
             match usage {
                 _ if not_started => groups.unready += 1,
                 None => groups.missing += 1,
-                Some(usage) if target.kind == TargetType::Utilization && is_young(member, usage, now, settings) => groups.unready += 1,
+                Some(usage) if target.kind == TargetType::Utilization && is_young(member, usage, now, settings) => {
+                    groups.unready += 1
+                }
                 Some(usage) => groups.measured.push(*usage),
             }
         }
@@ -120,7 +128,10 @@ fn reckon(
     let adds_unready = groups.unready > 0 && measured > 1.0;
     if !adds_unready && groups.missing == 0 {
         if settings.within_tolerance(measured) {
-            return Ok(Count { replicas: current, words: format!("{sum}, within tolerance → {}", in_replicas(current)) });
+            return Ok(Count {
+                replicas: current,
+                words: format!("{sum}, within tolerance → {}", in_replicas(current)),
+            });
         }
         let wanted = ceil(measured * groups.measured.len() as f64);
         return Ok(Count { replicas: wanted, words: format!("{sum} → {}", in_replicas(wanted)) });
@@ -141,7 +152,8 @@ fn reckon(
         all.extend(std::iter::repeat_n(filled(0.0), groups.unready));
     }
     let counted = ratio(&all, target);
-    let sum = format!("{sum}; with {} missing and {} not ready, ratio {}", groups.missing, groups.unready, figure(counted));
+    let sum =
+        format!("{sum}; with {} missing and {} not ready, ratio {}", groups.missing, groups.unready, figure(counted));
     let turned = (measured < 1.0 && counted > 1.0) || (measured > 1.0 && counted < 1.0);
     let wanted = ceil(counted * all.len() as f64);
     let against = (counted < 1.0 && wanted > current) || (counted > 1.0 && wanted < current);

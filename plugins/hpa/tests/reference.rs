@@ -132,12 +132,15 @@ fn request(tick: &Value, state: Vec<u8>) -> Request {
                 for (number, member) in list.iter().enumerate() {
                     let name = number.to_string();
                     let (started_at, changed_at) = (nanos(&member["started_at"]), nanos(&member["changed_at"]));
-                    let replica = Replica { name: name.clone(), ready: member["ready"] == json!(true), started_at, changed_at };
+                    let replica =
+                        Replica { name: name.clone(), ready: member["ready"] == json!(true), started_at, changed_at };
                     members.extend(first.then_some(replica));
                     names.push(&name);
                     values.push_option(member["value"].as_f64());
                     // A share of what was asked for: a utilization has requests, an average has none.
-                    requests.push_option((metric["type"] == json!("Utilization")).then(|| metric["request"].as_f64().unwrap()));
+                    requests.push_option(
+                        (metric["type"] == json!("Utilization")).then(|| metric["request"].as_f64().unwrap()),
+                    );
                     times.push(nanos(&member["measured_at"]));
                 }
                 let columns = vec![
