@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::TableName;
 use crate::net::{Client, Listener};
-use crate::plugin::{Engine, Instance, Library};
+use crate::plugin::{Compiler, Engine, Instance, Library};
 use crate::query;
 use crate::scale::actuator::{Actuator, Ground};
 use crate::scale::{Memory, Scaler};
@@ -98,9 +98,14 @@ pub fn cache_folder() -> Option<PathBuf> {
     Some(base.join("tidemill").join("plugins"))
 }
 
-/// The bundled plugins and whatever files are named, compiled by one engine.
+/// The bundled plugins and whatever files are named, compiled in this process: for tests and benches, which are other programs.
 pub fn library(cache: Option<&Path>) -> Result<Library> {
-    Ok(Library::new(Engine::new(cache)?, bundled::BUNDLED))
+    library_compiled_by(Compiler::Here, cache)
+}
+
+/// The bundled plugins and whatever files are named, run by one engine.
+pub fn library_compiled_by(compiler: Compiler, cache: Option<&Path>) -> Result<Library> {
+    Ok(Library::new(Engine::new(compiler, cache)?, bundled::BUNDLED))
 }
 
 impl App {

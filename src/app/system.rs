@@ -270,7 +270,7 @@ impl Ledger {
             count(totals.events_in),
             count(totals.events_out),
             count(totals.dead),
-            count(totals.faults),
+            count(totals.faults()),
             Cell::Real(totals.cpu_nanos as f64 / 1e9),
             count(totals.memory_bytes_max),
             count(totals.instances),
