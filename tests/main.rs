@@ -20,3 +20,4 @@ mod parquet;
 mod plugins;
 mod poison;
 mod scale;
+mod zoo;

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::event::columns::{BODY, KIND, LABELS, NAME, RAW, SOURCE, TIMESTAMP, VALUE};
 use crate::event::{Batch, Kind, labels, mixed};
 use crate::plugin::instance::{Context, RowError, cpu_time};
-use crate::plugin::{Fault, FaultKind, Instance, World};
+use crate::plugin::{Account, Fault, FaultKind, Instance, World};
 use crate::units::ByteSize;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute;
@@ -88,6 +88,11 @@ impl Stage {
     ) -> Self {
         let breaker = Breaker::default();
         Stage { name: name.into(), on_error, instance, clock, tells_time, breaker, state, open_because: String::new() }
+    }
+
+    /// Where its use is counted.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.instance.configured().account
     }
 
     /// The plugin's hash, for dead letters.

@@ -382,5 +382,11 @@ fn signal(name: &str, written: &Value) -> Result<Signal, String> {
             _ => return Err(format!("signal `{name}` is none of value, stale, missing, failed, rows")),
         };
     let rows: Vec<&Table> = rows.iter().collect();
-    Ok(Signal { name: name.to_owned(), freshness, table: batch(&rows, |_| true)?, message: message.to_owned(), caught_up_at: None })
+    Ok(Signal {
+        name: name.to_owned(),
+        freshness,
+        table: batch(&rows, |_| true)?,
+        message: message.to_owned(),
+        caught_up_at: None,
+    })
 }
