@@ -14,6 +14,7 @@ mod crash;
 mod disk_full;
 mod examples;
 mod files;
+mod fuzz;
 mod http;
 mod mill;
 mod parquet;

@@ -123,8 +123,7 @@ fn limit(memory_bytes: u64, time_seconds: u64) -> Result<()> {
     let to = |most: u64| Rlimit { current: Some(most), maximum: Some(most) };
     // The first second beyond the limit ends it with a signal of its own, which says why; the next one ends it for certain.
     let time = Rlimit { current: Some(time_seconds), maximum: Some(time_seconds + 1) };
-    let limits =
-        [(Resource::As, to(memory_bytes)), (Resource::Cpu, time), (Resource::Core, to(0)), (Resource::Fsize, to(0))];
+    let limits = [(Resource::As, to(memory_bytes)), (Resource::Cpu, time), (Resource::Core, to(0))];
     for (resource, limit) in limits {
         setrlimit(resource, limit).map_err(|error| Error::io("cannot limit the compiler", error.into()))?;
     }
@@ -197,7 +196,13 @@ fn how_it_ended(ended: ExitStatus, late: bool, limits: CompileLimits, words: &[u
         return format!("it does not compile: that needed more than {} of memory", limits.memory);
     }
     match signal {
-        Some(signal) => format!("it does not compile: the compiler ended by signal {signal}: {last}"),
+        // A stack that cannot grow, be it for the limit or for a module that nests too deep, ends like this.
+        Some(signal) => {
+            let memory = limits.memory;
+            format!(
+                "it does not compile: the compiler ended by signal {signal}, perhaps for want of memory ({memory}): {last}"
+            )
+        }
         None => format!("it does not compile: the compiler failed: {last}"),
     }
 }
@@ -218,7 +223,10 @@ mod tests {
             told(6, false, "memory allocation of 16777216 bytes failed\n"),
             "it does not compile: that needed more than 4.0 GiB of memory"
         );
-        assert_eq!(told(11, false, "bang\n\n"), "it does not compile: the compiler ended by signal 11: bang");
+        assert_eq!(
+            told(11, false, "bang\n\n"),
+            "it does not compile: the compiler ended by signal 11, perhaps for want of memory (4.0 GiB): bang"
+        );
         assert_eq!(told(101 << 8, false, "a\nb\n"), "it does not compile: the compiler failed: b");
     }
 }

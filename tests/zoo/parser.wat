@@ -2,7 +2,7 @@
 ;; besides: at the top, when it starts, when it is configured, when it is called.
 (module
   ;; TOP
-  (memory (export "memory") 2)
+  (memory (export "memory") 4)
   (global $free (mut i32) (i32.const 65536))
   ;; Room that is never given back: it starts over with each call.
   (func (export "cabi_realloc") (param i32 i32 i32) (param $size i32) (result i32)
