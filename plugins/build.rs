@@ -1,15 +1,16 @@
 //! the build script of the crate `tidemill`: builds the plugins of this workspace to WebAssembly
 //!
 //! ```text
-//! plugins/** ─► cargo, for wasm32 ─► <target>/plugins/…/<name>.wasm ─► copies beside OUT_DIR ─► bundled.rs
+//! plugins/** ─► cargo, for wasm32 ─► <target>/plugins/…/<name>.wasm ─► copies beside OUT_DIR ─► packed ─► bundled.rs
 //! ```
 //!
-//! Writes `$OUT_DIR/bundled.rs` with `pub const BUNDLED: &[(&str, &[u8])]`, the bundled plugins as core modules, and sets
-//! `TIDEMILL_TEST_PLUGINS` to a folder that holds the examples and the zoo as `<name>.wasm`.
+//! Writes `$OUT_DIR/bundled.rs` with `pub const BUNDLED: &[Bundled]`, the bundled plugins as core modules, packed, with their hashes, and
+//! sets `TIDEMILL_TEST_PLUGINS` to a folder that holds the examples and the zoo as `<name>.wasm`.
 //!
 //! **Always:** the nested cargo sees nothing of the outer one's settings, so that both builds are the same everywhere.
 //! **Never:** it shares the outer target directory: cargo holds a lock on that while this script runs.
 
+use sha2::{Digest, Sha256};
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,9 @@ use std::process::ExitCode;
 
 /// Folders of `plugins/` whose crates only tests load; every other crate there is bundled.
 const FOR_TESTS: [&str; 2] = ["examples/rust", "zoo"];
+
+/// How hard zstd tries: about a second for all of them.
+const PACKING: i32 = 19;
 
 #[path = "toolchain.rs"]
 mod toolchain;
@@ -51,7 +55,7 @@ fn build() -> Result<(), String> {
     for name in &names {
         copy_if_changed(&built.join(format!("{}.wasm", name.replace('-', "_"))), &copies.join(format!("{name}.wasm")))?;
     }
-    write_if_changed(&out.join("bundled.rs"), &bundled_source(&bundled, &copies))?;
+    write_if_changed(&out.join("bundled.rs"), &bundled_source(&bundled, &copies)?)?;
     println!("cargo:rustc-env=TIDEMILL_TEST_PLUGINS={}", copies.display());
     if glibc().is_some_and(|version| version >= (2, 36)) {
         println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
@@ -116,16 +120,27 @@ fn crates(folder: &Path) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-fn bundled_source(bundled: &[String], copies: &Path) -> String {
-    let entries = bundled.iter().map(|name| {
+/// Packs each bundled plugin beside its copy, and lists them.
+fn bundled_source(bundled: &[String], copies: &Path) -> Result<String, String> {
+    let mut entries = String::new();
+    for name in bundled {
         let path = copies.join(format!("{name}.wasm"));
-        format!("    ({name:?}, include_bytes!({path:?})),\n")
-    });
-    format!(
-        "/// The bundled plugins: name, and core module with a component-type section.\n\
-         pub const BUNDLED: &[(&str, &[u8])] = &[\n{}];\n",
-        entries.collect::<String>()
-    )
+        let module = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let packed = path.with_extension("wasm.zst");
+        let bytes =
+            zstd::bulk::compress(&module, PACKING).map_err(|error| format!("{name} cannot be packed: {error}"))?;
+        write_bytes_if_changed(&packed, &bytes)?;
+        let sha256: String = Sha256::digest(&module).iter().map(|byte| format!("{byte:02x}")).collect();
+        let size = module.len();
+        entries.push_str(&format!(
+            "    Bundled {{ name: {name:?}, sha256: {sha256:?}, size: {size}, packed: include_bytes!({packed:?}) }},\n"
+        ));
+    }
+    Ok(format!(
+        "use crate::plugin::library::Bundled;\n\
+         /// The bundled plugins, as core modules with a component-type section.\n\
+         pub const BUNDLED: &[Bundled] = &[\n{entries}];\n"
+    ))
 }
 
 /// Whoever reads while this writes sees the old file or the new one; who has the same bytes sees no change at all.

@@ -78,7 +78,7 @@ impl Figures {
                 "tidemill_plugin_faults_total",
                 "calls that trapped, exceeded a limit or answered malformed",
                 &labels,
-                totals.faults,
+                totals.faults(),
             );
             self.count("tidemill_plugin_dead_total", "events that a stage gave up", &labels, totals.dead);
             let cpu = self.metrics.gauge("tidemill_plugin_cpu_seconds", "processor time in a stage's plugin", &labels);

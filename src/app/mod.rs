@@ -10,6 +10,7 @@ mod advisers;
 mod check;
 mod figures;
 mod freshness;
+mod ledger;
 mod sources;
 mod system;
 
@@ -22,7 +23,7 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::TableName;
 use crate::net::{Client, Listener};
-use crate::plugin::{Engine, Library};
+use crate::plugin::{Compiler, Engine, Library};
 use crate::query;
 use crate::scale::actuator::{Actuator, Ground};
 use crate::scale::{Desk, Memory, Scaler};
@@ -32,6 +33,7 @@ use crate::store::{self, Store, TableOptions};
 use crate::telemetry;
 use adapters::{AdminDoor, Asker, HealthDoor, Recorder, ScaleDoor, Tailer};
 use freshness::Watch;
+use ledger::Ledger;
 use sources::Sources;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -83,6 +85,8 @@ pub struct App {
     notes: Vec<String>,
     scalers: Phase,
     server: Phase,
+    ledger: Ledger,
+    keeping: Phase,
     draining: Arc<AtomicBool>,
 }
 
@@ -99,9 +103,14 @@ pub fn cache_folder() -> Option<PathBuf> {
     Some(base.join("tidemill").join("plugins"))
 }
 
-/// The bundled plugins and whatever files are named, compiled by one engine.
+/// The bundled plugins and whatever files are named, compiled in this process: for tests and benches, which are other programs.
 pub fn library(cache: Option<&Path>) -> Result<Library> {
-    Ok(Library::new(Engine::new(cache)?, bundled::BUNDLED))
+    library_compiled_by(Compiler::Here, cache)
+}
+
+/// The bundled plugins and whatever files are named, run by one engine.
+pub fn library_compiled_by(compiler: Compiler, cache: Option<&Path>) -> Result<Library> {
+    Ok(Library::new(Engine::new(compiler, cache)?, bundled::BUNDLED))
 }
 
 impl App {
@@ -127,7 +136,8 @@ impl App {
         let client = Client::new(None)?;
         let once = options.once;
         let sources = Sources::start(&checked, &library, &store, &workloads, running, client, telemetry, &clock, once)?;
-        let engine = open_engine(&checked, &store, &sources, &workloads, &clock)?;
+        let ledger = Ledger::new(&checked, &clock);
+        let engine = open_engine(&checked, &store, &sources, &ledger, &workloads, &clock)?;
         let watch = Arc::new(Watch::new(&checked, &sources));
         let (scalers, desks) = start_scalers(&checked, &library, &store, &engine, &watch, &workloads, &clock)?;
         let draining = Arc::new(AtomicBool::new(false));
@@ -146,10 +156,25 @@ impl App {
         let mut serving = Phase::new();
         let stop = serving.stop.clone();
         serving.tasks.spawn(async move { listener.serve(router, stop, SERVER_DRAIN).await });
+        let mut keeping = Phase::new();
+        keeping.tasks.spawn(ledger.clone().run(store.clone(), keeping.stop.clone()));
         let notes = workloads.values().map(|workload| workload.status().cpu).filter(|note| !note.is_empty()).collect();
-        let app =
-            App { address, url, data, store, engine, sources, workloads, notes, scalers, server: serving, draining };
-        Ok(app)
+        let server = serving;
+        Ok(App {
+            address,
+            url,
+            data,
+            store,
+            engine,
+            sources,
+            workloads,
+            notes,
+            scalers,
+            server,
+            ledger,
+            keeping,
+            draining,
+        })
     }
 
     /// Where it listens.
@@ -202,6 +227,8 @@ impl App {
         // Replicas are ended within ten seconds by their own promise; the store must not wait longer than that for them.
         let _ = tokio::time::timeout(Duration::from_secs(6), ending).await;
         self.sources.stop(SOURCES_DRAIN).await;
+        self.keeping.end(Duration::from_secs(1)).await;
+        self.ledger.write(&self.store).await;
         self.store.close().await
     }
 }
@@ -264,6 +291,7 @@ fn open_engine(
     checked: &Checked,
     store: &Store,
     sources: &Sources,
+    ledger: &Ledger,
     workloads: &BTreeMap<String, Arc<dyn Actuator>>,
     clock: &Clock,
 ) -> Result<query::Engine> {
@@ -277,7 +305,7 @@ fn open_engine(
     };
     let viewed = store.clone();
     let replicas = workloads.iter().map(|(name, workload)| (name.clone(), workload.clone())).collect();
-    let system = system::tables(store, sources, checked, replicas);
+    let system = system::tables(store, sources, ledger, replicas);
     query::Engine::new(Arc::new(move || viewed.view()), system, limits, clock.clone())
 }
 

@@ -1,11 +1,10 @@
 //! the tables about Tidemill itself: those that are stored, and those that are looked up when asked
 
-use super::check::Checked;
+use super::ledger::{self, Ledger};
 use super::sources::Sources;
 use crate::error::Result;
 use crate::event::columns::field;
 use crate::event::{Kind, TableName, Type, dead_letter};
-use crate::plugin::Account;
 use crate::query::SystemTable;
 use crate::scale::{Actuator, DECISIONS, decision};
 use crate::source::Progress;
@@ -25,7 +24,6 @@ struct Looked {
 enum Cell {
     Text(String),
     Number(i64),
-    Real(f64),
     /// ns UTC; 0 is null
     Time(i64),
 }
@@ -52,22 +50,6 @@ const SEGMENTS: &[(&str, Type)] = &[
     ("seq_first", Type::Int64),
     ("seq_last", Type::Int64),
     ("created_at", Type::Timestamp),
-];
-
-const PLUGINS: &[(&str, Type)] = &[
-    ("stage", Type::Utf8),
-    ("plugin", Type::Utf8),
-    ("world", Type::Utf8),
-    ("origin", Type::Utf8),
-    ("sha256", Type::Utf8),
-    ("calls", Type::Int64),
-    ("events_in", Type::Int64),
-    ("events_out", Type::Int64),
-    ("dead", Type::Int64),
-    ("faults", Type::Int64),
-    ("cpu_seconds", Type::Float64),
-    ("memory_bytes_max", Type::Int64),
-    ("instances", Type::Int64),
 ];
 
 const TARGETS: &[(&str, Type)] = &[
@@ -99,6 +81,7 @@ pub(super) fn stored() -> Result<Vec<(TableName, Kind, SchemaRef)>> {
         (dead_letter::table(), Kind::Logs, dead_letter::schema()),
         (TableName::system(DECISIONS), Kind::Logs, decision::schema()?),
         (store::drift::table(), Kind::Logs, store::drift::schema()),
+        (ledger::table(), Kind::Logs, ledger::schema()),
         (TableName::system("logs"), Kind::Logs, logs()),
         (TableName::system("metrics"), Kind::Metrics, Kind::Metrics.base()),
     ])
@@ -114,13 +97,7 @@ fn logs() -> SchemaRef {
 /// Every system table with its columns, for whoever checks a query before anything runs.
 pub fn schemas() -> Result<Vec<(TableName, SchemaRef)>> {
     let stored = stored()?.into_iter().map(|(name, _, schema)| (name, schema));
-    let looked = [
-        ("tables", TABLES),
-        ("segments", SEGMENTS),
-        ("plugins", PLUGINS),
-        ("targets", TARGETS),
-        ("replicas", REPLICAS),
-    ];
+    let looked = [("tables", TABLES), ("segments", SEGMENTS), ("targets", TARGETS), ("replicas", REPLICAS)];
     Ok(stored.chain(looked.map(|(name, columns)| (TableName::system(name), schema(columns)))).collect())
 }
 
@@ -128,20 +105,19 @@ pub fn schemas() -> Result<Vec<(TableName, SchemaRef)>> {
 pub(super) fn tables(
     store: &Store,
     sources: &Sources,
-    checked: &Checked,
+    ledger: &Ledger,
     workloads: Vec<(String, Arc<dyn Actuator>)>,
 ) -> Vec<Arc<dyn SystemTable>> {
     let (tables, segments) = (store.clone(), store.clone());
     let progress = sources.progress();
-    let plugins: Vec<Ledger> = checked.stages.values().chain(checked.scalers.values()).map(Ledger::of).collect();
     let looked = [
         Looked { name: "tables", columns: TABLES, rows: Box::new(move || table_rows(&tables)) },
         Looked { name: "segments", columns: SEGMENTS, rows: Box::new(move || segment_rows(&segments)) },
-        Looked { name: "plugins", columns: PLUGINS, rows: Box::new(move || plugins.iter().map(Ledger::row).collect()) },
         Looked { name: "targets", columns: TARGETS, rows: Box::new(move || target_rows(&progress)) },
         Looked { name: "replicas", columns: REPLICAS, rows: Box::new(move || replica_rows(&workloads)) },
     ];
-    looked.into_iter().map(|table| Arc::new(table) as Arc<dyn SystemTable>).collect()
+    let looked = looked.into_iter().map(|table| Arc::new(table) as Arc<dyn SystemTable>);
+    looked.chain([Arc::new(ledger.clone()) as Arc<dyn SystemTable>]).collect()
 }
 
 fn schema(columns: &[(&str, Type)]) -> SchemaRef {
@@ -157,17 +133,13 @@ impl SystemTable for Looked {
         schema(self.columns)
     }
 
-    fn rows(&self) -> Result<RecordBatch> {
+    fn rows(&self, _: Option<&store::TableView>) -> Result<RecordBatch> {
         let rows = (self.rows)();
         let column = |(at, (_, r#type)): (usize, &(&str, Type))| -> ArrayRef {
             let cells = rows.iter().map(|row| row.get(at));
             match r#type {
                 Type::Int64 => Arc::new(Int64Array::from_iter(cells.map(|cell| match cell {
                     Some(Cell::Number(number)) => Some(*number),
-                    _ => None,
-                }))),
-                Type::Float64 => Arc::new(arrow::array::Float64Array::from_iter(cells.map(|cell| match cell {
-                    Some(Cell::Real(number)) => Some(*number),
                     _ => None,
                 }))),
                 Type::Timestamp => {
@@ -177,7 +149,7 @@ impl SystemTable for Looked {
                     });
                     Arc::new(TimestampNanosecondArray::from_iter(times).with_timezone("UTC"))
                 }
-                Type::Boolean | Type::Utf8 | Type::Binary | Type::Labels => {
+                Type::Boolean | Type::Float64 | Type::Utf8 | Type::Binary | Type::Labels => {
                     Arc::new(StringArray::from_iter(cells.map(|cell| match cell {
                         Some(Cell::Text(text)) => Some(text.as_str()),
                         _ => None,
@@ -233,49 +205,6 @@ fn segment_rows(store: &Store) -> Vec<Vec<Cell>> {
         ]
     })
     .collect()
-}
-
-/// A plugin in its place, with its account.
-struct Ledger {
-    stage: String,
-    name: String,
-    world: &'static str,
-    origin: String,
-    sha256: String,
-    account: Arc<Account>,
-}
-
-impl Ledger {
-    fn of(checked: &super::CheckedPlugin) -> Ledger {
-        let plugin = &checked.configured.plugin;
-        Ledger {
-            stage: checked.configured.stage.to_string(),
-            name: plugin.name().to_owned(),
-            world: plugin.world().word(),
-            origin: plugin.origin().to_owned(),
-            sha256: plugin.sha256().to_owned(),
-            account: checked.configured.account.clone(),
-        }
-    }
-
-    fn row(&self) -> Vec<Cell> {
-        let totals = self.account.totals();
-        vec![
-            Cell::Text(self.stage.clone()),
-            Cell::Text(self.name.clone()),
-            Cell::Text(self.world.into()),
-            Cell::Text(self.origin.clone()),
-            Cell::Text(self.sha256.clone()),
-            count(totals.calls),
-            count(totals.events_in),
-            count(totals.events_out),
-            count(totals.dead),
-            count(totals.faults),
-            Cell::Real(totals.cpu_nanos as f64 / 1e9),
-            count(totals.memory_bytes_max),
-            count(totals.instances),
-        ]
-    }
 }
 
 fn target_rows(sources: &[(String, Arc<Progress>)]) -> Vec<Vec<Cell>> {

@@ -16,7 +16,7 @@ pub struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let library = app::library(app::cache_folder().as_deref())?;
+        let library = super::library()?;
         let system = app::system_schemas()?;
         let read = config::read(&self.files, &environment);
         let summary = summary(&read.0);

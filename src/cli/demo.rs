@@ -84,7 +84,7 @@ async fn start(setup: &demo::Setup, level: &str, json: bool, stop: &Cancellation
     let config = config::read_texts(&text, &|name| variables.get(name).cloned(), &mut mistakes);
     let starting = async {
         let checked = tokio::task::spawn_blocking(move || {
-            let library = app::library(app::cache_folder().as_deref())?;
+            let library = super::library()?;
             let system = app::system_schemas()?;
             let checked = app::check((config, mistakes), &library, &system).map_err(|mistakes| broken(&mistakes))?;
             Ok::<_, Error>((checked, library))

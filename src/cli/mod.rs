@@ -3,6 +3,7 @@
 //! Exit codes: 0 all is well; 1 it failed, and standard error says why; 2 the command line was not understood.
 
 mod check;
+mod compile_plugin;
 mod demo;
 mod plugin;
 mod query;
@@ -12,7 +13,9 @@ mod server;
 mod stop;
 mod tail;
 
+use crate::app;
 use crate::error::Result;
+use crate::plugin::{Compiler, Library};
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -59,6 +62,9 @@ enum Command {
     /// The demo's scrypt server.
     #[command(hide = true)]
     DemoServer(demo::DemoServer),
+    /// What compiles a plugin within limits.
+    #[command(hide = true)]
+    CompilePlugin(compile_plugin::CompilePlugin),
 }
 
 /// Reads the command line and does what it says.
@@ -73,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::Scale(scale) => scale.run(),
         Command::Plugin(plugin) => plugin.run(),
         Command::DemoServer(server) => server.run(),
+        Command::CompilePlugin(compile) => compile.run(),
     };
     match done {
         Ok(code) => code,
@@ -93,6 +100,11 @@ fn shielded(argument: OsString) -> OsString {
         }
         _ => argument,
     }
+}
+
+/// The plugins there are, compiled by a child of this program.
+fn library() -> Result<Library> {
+    app::library_compiled_by(Compiler::own_child(), app::cache_folder().as_deref())
 }
 
 /// A runtime for commands that wait for the network; two threads are plenty beside the pipeline's own.

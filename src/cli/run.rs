@@ -30,7 +30,7 @@ impl Run {
     pub(super) fn run(self, level: &str, json: bool) -> Result<ExitCode> {
         #[allow(clippy::disallowed_methods, reason = "how long a start takes is told, not decided upon")]
         let began = Instant::now();
-        let library = app::library(app::cache_folder().as_deref())?;
+        let library = super::library()?;
         let system = app::system_schemas()?;
         let checked = app::check(config::read(&self.files, &environment), &library, &system);
         let checked = match checked {

@@ -83,6 +83,7 @@ impl Received {
             plugin: "".into(),
             reason,
             raw,
+            backtrace: None,
         }
     }
 }

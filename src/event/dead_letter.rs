@@ -24,6 +24,8 @@ pub struct DeadLetter {
     pub reason: String,
     /// the original bytes
     pub raw: Vec<u8>,
+    /// the functions of the plugin that were running, innermost first, a line each; none where nothing trapped
+    pub backtrace: Option<Arc<str>>,
 }
 
 /// The most different losses that are told; all of them are dead letters.
@@ -71,6 +73,7 @@ pub fn schema() -> SchemaRef {
         field("plugin", Type::Utf8),
         field("reason", Type::Utf8),
         field("raw", Type::Binary),
+        field("backtrace", Type::Utf8),
     ]))
 }
 
@@ -86,6 +89,7 @@ pub fn batch(letters: &[DeadLetter]) -> Result<Batch> {
         text(|l| &l.plugin),
         text(|l| &l.reason),
         Arc::new(BinaryArray::from_iter_values(letters.iter().map(|l| l.raw.as_slice()))),
+        Arc::new(StringArray::from_iter(letters.iter().map(|l| l.backtrace.as_deref()))),
     ];
     Ok(Batch { kind: Kind::Logs, columns: RecordBatch::try_new(schema(), columns)? })
 }

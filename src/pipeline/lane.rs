@@ -145,6 +145,7 @@ fn bury(stage: &Stage, casualties: &[Casualty], source: &Arc<str>, now: i64, yie
                 plugin: stage.sha256().into(),
                 reason: casualty.reason.clone(),
                 raw: raw(&casualty.row),
+                backtrace: casualty.backtrace.clone(),
             });
             yielded.dead.extend(letters);
             Ok(())

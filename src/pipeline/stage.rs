@@ -16,7 +16,8 @@ use crate::error::{Error, Result};
 use crate::event::columns::{BODY, KIND, LABELS, NAME, RAW, SOURCE, TIMESTAMP, VALUE};
 use crate::event::{Batch, Kind, labels, mixed};
 use crate::plugin::instance::{Context, RowError, cpu_time};
-use crate::plugin::{Fault, FaultKind, Instance, World};
+use crate::plugin::{Account, Fault, FaultKind, Instance, World};
+use crate::units::ByteSize;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute;
 use arrow::datatypes::{DataType, Field, Schema};
@@ -49,6 +50,8 @@ pub struct Casualty {
     pub row: RecordBatch,
     /// in words
     pub reason: String,
+    /// where the plugin was when it trapped
+    pub backtrace: Option<Arc<str>>,
 }
 
 /// What came of a batch.
@@ -87,6 +90,11 @@ impl Stage {
         Stage { name: name.into(), on_error, instance, clock, tells_time, breaker, state, open_because: String::new() }
     }
 
+    /// Where its use is counted.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.instance.configured().account
+    }
+
     /// The plugin's hash, for dead letters.
     pub fn sha256(&self) -> &str {
         self.instance.configured().plugin.sha256()
@@ -107,7 +115,7 @@ impl Stage {
         let now = self.clock.now();
         if !self.breaker.closed(now) {
             let reason = format!("the stage is paused after failing again and again: {}", self.open_because);
-            give_up(batch, 0, rows, &reason, &mut outcome);
+            give_up(batch, 0, rows, &reason, None, &mut outcome);
         } else {
             let mut search = Search { began: None, given_up: false, lost: 0 };
             let reads = self.reads(batch)?;
@@ -142,7 +150,7 @@ impl Stage {
             search.given_up = true;
             search.lost += count;
             let reason = format!("given up: finding the events at fault took more than {}s", SEARCH_MAX.as_secs());
-            give_up(batch, from, count, &reason, outcome);
+            give_up(batch, from, count, &reason, None, outcome);
             return Ok(());
         }
         let full = self.instance.configured().limits.time.0;
@@ -153,7 +161,7 @@ impl Stage {
             Ok(part) => {
                 for error in part.errors {
                     let row = input.columns.slice(error.row, 1);
-                    outcome.casualties.push(Casualty { row, reason: error.message });
+                    outcome.casualties.push(Casualty { row, reason: error.message, backtrace: None });
                 }
                 if part.batch.columns.num_rows() > 0 {
                     outcome.batches.push(part.batch);
@@ -165,11 +173,11 @@ impl Stage {
                 self.open_because.clone_from(&fault.message);
                 if count == 1 {
                     search.lost += 1;
-                    give_up(batch, from, 1, &fault.message, outcome);
+                    give_up(batch, from, 1, &fault.message, fault.backtrace, outcome);
                     return Ok(());
                 }
                 let half_time = match (fault.kind, depth) {
-                    (FaultKind::Time, 0) => full,
+                    (FaultKind::Time | FaultKind::HostCalls | FaultKind::Output, 0) => full,
                     _ => (time_max / 2).max(PART_TIME_MIN),
                 };
                 let half = count / 2;
@@ -185,11 +193,13 @@ impl Stage {
         let context = Context { now: self.tells_time.then(|| self.clock.now()), state: state.as_deref() };
         let keeps_state = self.instance.contract().keeps_state;
         let answer = match self.instance.configured().plugin.world() {
-            World::Parser => self.instance.parse(reads, context, time_max).map(|parsed| {
+            World::Parser => self.instance.parse(reads, context, time_max).and_then(|parsed| {
                 let produces = self.instance.contract().produces;
                 let origin = origin(parsed.origin, &parsed.errors, input.columns.num_rows());
+                let output_max = self.instance.configured().limits.output;
+                weigh(input, origin.as_ref(), output_max)?;
                 let made = replant(input, origin, parsed.rows, parsed.columns, produces);
-                (made, parsed.errors, parsed.state)
+                Ok((made, parsed.errors, parsed.state))
             }),
             World::Filter => self.instance.keep(reads, context, time_max).map(|kept| {
                 let mask = without(&kept.keep, &kept.errors);
@@ -309,6 +319,36 @@ fn origin(origin: Option<Vec<u32>>, errors: &[RowError], rows: usize) -> Option<
     }
 }
 
+/// Refuses rows made out of others where what follows them, untouched, would be larger than an answer may be.
+fn weigh(input: &Batch, origin: Option<&UInt32Array>, output_max: ByteSize) -> Result<(), Fault> {
+    let Some(origin) = origin else { return Ok(()) };
+    let mut lengths = vec![0usize; input.columns.num_rows()];
+    for column in input.columns.columns() {
+        let offsets = match column.data_type() {
+            DataType::Utf8 => column.as_string::<i32>().offsets(),
+            DataType::Binary => column.as_binary::<i32>().offsets(),
+            _ => continue,
+        };
+        for (length, bytes) in lengths.iter_mut().zip(offsets.lengths()) {
+            *length += bytes;
+        }
+    }
+    let length = |row: u32| lengths.get(row as usize).copied().unwrap_or(0);
+    let made: usize = origin.values().iter().map(|row| length(*row)).fold(0, usize::saturating_add);
+    // As many as came in are there already.
+    let more = made.saturating_sub(lengths.iter().sum());
+    match more > output_max.as_usize() {
+        true => Err(Fault {
+            kind: FaultKind::Output,
+            message: format!(
+                "the rows that it makes of others have {more} bytes more than those; {output_max} are allowed"
+            ),
+            backtrace: None,
+        }),
+        false => Ok(()),
+    }
+}
+
 /// What a parser made, beside what it did not touch.
 fn replant(
     input: &Batch,
@@ -413,7 +453,11 @@ fn put(batch: &RecordBatch, rows: usize, made: Vec<(String, ArrayRef)>) -> Resul
     Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
 }
 
-fn give_up(batch: &Batch, from: usize, count: usize, reason: &str, outcome: &mut Outcome) {
+fn give_up(batch: &Batch, from: usize, count: usize, reason: &str, backtrace: Option<Arc<str>>, outcome: &mut Outcome) {
     let rows = (from..from + count).map(|row| batch.columns.slice(row, 1));
-    outcome.casualties.extend(rows.map(|row| Casualty { row, reason: reason.to_owned() }));
+    outcome.casualties.extend(rows.map(|row| Casualty {
+        row,
+        reason: reason.to_owned(),
+        backtrace: backtrace.clone(),
+    }));
 }

@@ -1,13 +1,17 @@
-//! the engine: compiles components, keeps what it compiled, and ticks while a call runs
+//! the engine: keeps what was compiled, links it, and ticks while a call runs
 //!
 //! Deadlines count the thread's processor time. Every tick a running call looks at its clock; nothing ticks while nothing runs.
 //!
 //! **Never:** a compiled file is believed unless its folder is ours alone: it is machine code.
 
+use super::backtrace;
+use super::compile::Compiler;
 use super::host::{self, Host};
 use crate::error::{Error, Result};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
+use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,15 +21,16 @@ use wasmtime::component::{Component, Linker};
 
 /// How often a running call looks at its clock.
 const TICK: Duration = Duration::from_millis(2);
-/// A component larger than this is refused.
-const COMPONENT_BYTES_MAX: usize = 64 << 20;
+/// Stack of a call; a deeper one is a trap.
+const STACK_BYTES_MAX: usize = 512 << 10;
 
-/// Compiles and links components. Cloning shares it.
+/// Runs components. Cloning shares it.
 #[derive(Clone)]
 pub struct Engine(Arc<Inner>);
 
 struct Inner {
     wasmtime: wasmtime::Engine,
+    compiler: Compiler,
     linker: Linker<Host>,
     cache: Option<PathBuf>,
     ticker: Arc<Ticker>,
@@ -42,20 +47,15 @@ struct Ticker {
 pub(super) struct Ticking<'a>(&'a Ticker);
 
 impl Engine {
-    /// An engine that keeps compiled code under `cache` (none: compile every time).
-    pub fn new(cache: Option<&Path>) -> Result<Engine> {
-        let mut config = wasmtime::Config::new();
-        config.epoch_interruption(true);
-        config.wasm_component_model(true);
-        config.cranelift_nan_canonicalization(true);
-        config.max_wasm_stack(512 << 10);
-        let wasmtime = wasmtime::Engine::new(&config)
+    /// An engine that has plugins compiled and keeps their code under `cache` (none: compile every time).
+    pub fn new(compiler: Compiler, cache: Option<&Path>) -> Result<Engine> {
+        let wasmtime = wasmtime::Engine::new(&settings())
             .map_err(|error| Error::internal(format!("the WebAssembly engine does not start: {error}")))?;
         let linker = host::linker(&wasmtime)?;
         let ticker = Arc::new(Ticker { running: AtomicUsize::new(0), asleep: Mutex::new(false), wake: Condvar::new() });
         start_ticking(&wasmtime, &ticker)?;
         let cache = cache.and_then(|folder| private_folder(&folder.join(compatibility(&wasmtime))));
-        Ok(Engine(Arc::new(Inner { wasmtime, linker, cache, ticker })))
+        Ok(Engine(Arc::new(Inner { wasmtime, compiler, linker, cache, ticker })))
     }
 
     pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
@@ -79,28 +79,53 @@ impl Engine {
         Ticking(ticker)
     }
 
-    /// Compiles a component, or takes what was compiled from the same bytes by the same engine before.
-    pub(super) fn compile(&self, component: &[u8], sha256: &str) -> Result<Component> {
-        if component.len() > COMPONENT_BYTES_MAX {
-            let bytes = component.len();
-            return Err(Error::invalid(format!("it has {bytes} bytes; a plugin may have {COMPONENT_BYTES_MAX}")));
-        }
+    /// What was compiled of bytes with this hash; they are fetched and compiled if they never were.
+    pub(super) fn component<'a>(
+        &self,
+        sha256: &str,
+        bytes: impl FnOnce() -> Result<Cow<'a, [u8]>>,
+    ) -> Result<Component> {
         let file = self.0.cache.as_ref().map(|folder| folder.join(format!("{sha256}.cwasm")));
-        if let Some(file) = file.as_ref().filter(|file| file.is_file()) {
-            // SAFETY: the folder is ours alone (see `private_folder`) and we only put there what this very engine compiled;
-            // the name carries the hash of the source and the folder's name the engine's version and settings.
-            #[allow(unsafe_code, reason = "compiled code cannot be loaded any other way")]
-            if let Ok(component) = unsafe { Component::deserialize_file(&self.0.wasmtime, file) } {
-                return Ok(component);
+        if let Some(kept) = file.as_ref().and_then(|file| self.kept(file)) {
+            return Ok(kept);
+        }
+        let code = self.0.compiler.compile(&bytes()?)?;
+        if let Some(file) = file {
+            keep(&code, &file);
+            // Mapped from its file, code costs memory only where it runs.
+            if let Some(kept) = self.kept(&file) {
+                return Ok(kept);
             }
         }
-        let compiled = Component::new(&self.0.wasmtime, component)
-            .map_err(|error| Error::invalid(format!("it does not compile: {}", first_line(&error))))?;
-        if let Some(file) = file {
-            keep(&compiled, &file);
-        }
-        Ok(compiled)
+        // SAFETY: this is what our own compiler handed us, in this process or through a pipe of our own child.
+        #[allow(unsafe_code, reason = "compiled code cannot be loaded any other way")]
+        let component = unsafe { Component::deserialize(&self.0.wasmtime, &code) };
+        component.map_err(|error| Error::internal(format!("compiled code cannot be loaded: {}", first_line(&error))))
     }
+
+    fn kept(&self, file: &Path) -> Option<Component> {
+        if !file.is_file() {
+            return None;
+        }
+        // SAFETY: the folder is ours alone (see `private_folder`) and we only put there what this very engine compiled;
+        // the name carries the hash of the source and the folder's name the engine's version and settings.
+        #[allow(unsafe_code, reason = "compiled code cannot be loaded any other way")]
+        let component = unsafe { Component::deserialize_file(&self.0.wasmtime, file) };
+        component.ok()
+    }
+}
+
+/// How plugins are compiled and run. Compiled code is only good for an engine of the same settings.
+pub(super) fn settings() -> wasmtime::Config {
+    let mut config = wasmtime::Config::new();
+    config.epoch_interruption(true);
+    config.wasm_component_model(true);
+    // A plugin's answer does not depend on the machine.
+    config.cranelift_nan_canonicalization(true);
+    config.max_wasm_stack(STACK_BYTES_MAX);
+    config.wasm_backtrace_max_frames(Some(backtrace::FRAMES_MAX));
+    config.wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable);
+    config
 }
 
 impl Drop for Ticking<'_> {
@@ -171,11 +196,13 @@ fn private_folder(folder: &Path) -> Option<PathBuf> {
     }
 }
 
-/// Keeps compiled code for the next start; that it could not is no failure.
-fn keep(component: &Component, file: &Path) {
-    let Ok(bytes) = component.serialize() else { return };
+/// Keeps compiled code for the next start; that it could not is no failure. It has its name only once all of it is on disk: code
+/// that a power cut left half written must never run.
+fn keep(code: &[u8], file: &Path) {
     let fresh = file.with_extension(format!("{}.new", std::process::id()));
-    let kept = std::fs::write(&fresh, bytes).and_then(|()| std::fs::rename(&fresh, file));
+    let kept = std::fs::File::create(&fresh)
+        .and_then(|mut out| out.write_all(code).and_then(|()| out.sync_all()))
+        .and_then(|()| std::fs::rename(&fresh, file));
     if let Err(error) = kept {
         let _ = std::fs::remove_file(&fresh);
         tracing::debug!(file = %file.display(), %error, "a compiled plugin could not be kept");

@@ -6,27 +6,27 @@
 //!
 //! **Always:** a fault says what happened and nothing of the batch is lost: the caller still has it.
 
+use super::answer::{self, Flaw, Weight};
+pub use super::answer::{Contract, Enriched, Kept, Parsed, RowError};
 use super::boundary::{self as wit, BatchIn, ContextIn, RequestIn, SignalIn, WorkloadIn};
 use super::engine::first_line;
+pub use super::fault::{Fault, FaultKind};
 use super::host::Host;
 pub use super::host::cpu_time;
 use super::lookup::Lookup;
 use super::write::Ready;
-use super::{Account, Engine, Freshness, Limits, Plugin, Proposal, Request, World, read};
+use super::{Account, Engine, Freshness, Limits, Plugin, Proposal, Request, World};
 use crate::error::{Error, Result};
-use crate::event::{Kind, Type};
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::RecordBatch;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::component::{ComponentNamedList, Func, Lift, Lower, TypedFunc};
-use wasmtime::{Store, Trap, UpdateDeadline};
+use wasmtime::{Store, UpdateDeadline};
 
 /// The plugin's own interface, which every world exports.
 const PLUGIN: &str = "tidemill:plugin/plugin@0.1.0";
-/// Time to say who it is and to take its settings: a language runtime may start in it.
-const CONFIGURE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A plugin with its settings: all that is needed to make instances of it.
 #[derive(Clone)]
@@ -43,91 +43,6 @@ pub struct Configured {
     pub tables: Arc<BTreeMap<String, Lookup>>,
     /// where its use is counted
     pub account: Arc<Account>,
-}
-
-/// What a configured plugin reads and makes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Contract {
-    /// columns to hand over; `prefix.*` and `*` stand for many
-    pub reads: Vec<String>,
-    /// columns that come back, with their types
-    pub writes: Vec<(String, Type)>,
-    /// columns beyond `writes` may come back
-    pub open_schema: bool,
-    /// state goes in and comes back
-    pub keeps_state: bool,
-    /// what a parser makes
-    pub produces: Kind,
-}
-
-/// A call that gave no usable answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// what sort
-    pub kind: FaultKind,
-    /// in words, for the dead letter
-    pub message: String,
-}
-
-/// What sort of fault it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultKind {
-    /// it trapped: a panic, a stack overflow, an access out of bounds
-    Trap,
-    /// it needed more processor time than it may use
-    Time,
-    /// it needed more memory or tables than it may use
-    Memory,
-    /// its answer is not one that the interface allows
-    Malformed,
-    /// it answered that it cannot handle the batch
-    Refused,
-}
-
-/// A row that the plugin itself could not handle.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RowError {
-    /// which row of the input
-    pub row: usize,
-    /// why
-    pub message: String,
-}
-
-/// What comes out of a parser.
-#[derive(Debug)]
-pub struct Parsed {
-    /// rows that come out
-    pub rows: usize,
-    /// the columns it made
-    pub columns: Vec<(String, ArrayRef)>,
-    /// for each row that comes out the row it came from; none = the rows not in `errors`, in order
-    pub origin: Option<Vec<u32>>,
-    /// rows that could not be handled
-    pub errors: Vec<RowError>,
-    /// for the next call
-    pub state: Option<Vec<u8>>,
-}
-
-/// What comes out of a filter.
-#[derive(Debug)]
-pub struct Kept {
-    /// one a row: whether it goes on
-    pub keep: arrow::buffer::BooleanBuffer,
-    /// rows that could not be handled
-    pub errors: Vec<RowError>,
-    /// for the next call
-    pub state: Option<Vec<u8>>,
-}
-
-/// What comes out of an enricher.
-#[derive(Debug)]
-pub struct Enriched {
-    /// the columns it made, as long as the input
-    pub columns: Vec<(String, ArrayRef)>,
-    /// rows that could not be handled
-    pub errors: Vec<RowError>,
-    /// for the next call
-    pub state: Option<Vec<u8>>,
 }
 
 /// What a call is handed beside its rows.
@@ -147,6 +62,15 @@ struct Live {
     /// the function that every call is for, once it was looked up
     function: Option<Func>,
     contract: Contract,
+    /// it is not kept once its memory has grown beyond this
+    memory_kept: usize,
+}
+
+/// What a call is handed, for the account.
+#[derive(Clone, Copy)]
+struct Handed {
+    rows: usize,
+    bytes: usize,
 }
 
 /// A configured plugin that can be called. It belongs to one thread at a time.
@@ -177,29 +101,23 @@ impl Instance {
 
     /// Calls a parser with the columns it reads. `time_max` may be less than the limit while a fault is looked for.
     pub fn parse(&mut self, rows: &RecordBatch, context: Context<'_>, time_max: Duration) -> Result<Parsed, Fault> {
-        let answer: wit::Parsed = self.call(World::Parser, rows, context, time_max)?;
-        let checked = check_parsed(answer, rows, &self.contract);
-        checked.map_err(|message| self.malformed(message))
+        let found: wit::Parsed = self.call(World::Parser, rows, context, time_max)?;
+        let checked = answer::parsed(found, rows, &self.contract, &self.configured.limits);
+        checked.map_err(|flaw| self.disbelieve(flaw))
     }
 
     /// Calls a filter with the columns it reads.
     pub fn keep(&mut self, rows: &RecordBatch, context: Context<'_>, time_max: Duration) -> Result<Kept, Fault> {
-        let answer: wit::Kept = self.call(World::Filter, rows, context, time_max)?;
-        let errors = row_errors(answer.errors, rows.num_rows()).map_err(|message| self.malformed(message))?;
-        if answer.keep.len() != rows.num_rows() {
-            let message = format!("its mask has {} entries for {} rows", answer.keep.len(), rows.num_rows());
-            return Err(self.malformed(message));
-        }
-        Ok(Kept { keep: read::bits(&answer.keep), errors, state: answer.state })
+        let found: wit::Kept = self.call(World::Filter, rows, context, time_max)?;
+        let checked = answer::kept(found, rows.num_rows(), &self.configured.limits);
+        checked.map_err(|flaw| self.disbelieve(flaw))
     }
 
     /// Calls an enricher with the columns it reads.
     pub fn enrich(&mut self, rows: &RecordBatch, context: Context<'_>, time_max: Duration) -> Result<Enriched, Fault> {
-        let answer: wit::Enriched = self.call(World::Enricher, rows, context, time_max)?;
-        let errors = row_errors(answer.errors, rows.num_rows()).map_err(|message| self.malformed(message))?;
-        let columns = columns(answer.columns, rows.num_rows(), rows, &self.contract)
-            .map_err(|message| self.malformed(message))?;
-        Ok(Enriched { columns, errors, state: answer.state })
+        let found: wit::Enriched = self.call(World::Enricher, rows, context, time_max)?;
+        let checked = answer::enriched(found, rows, &self.contract, &self.configured.limits);
+        checked.map_err(|flaw| self.disbelieve(flaw))
     }
 
     /// Asks an autoscaler.
@@ -209,7 +127,7 @@ impl Instance {
             .iter()
             .map(|signal| ready(&signal.table))
             .collect::<Result<_>>()
-            .map_err(|error| malformed(error.to_string()))?;
+            .map_err(Fault::malformed)?;
         let lowered: Vec<Vec<wit::ColumnIn<'_>>> =
             tables.iter().map(|table| table.iter().map(Ready::lower).collect()).collect();
         let signals: Vec<SignalIn<'_>> = request
@@ -267,29 +185,44 @@ impl Instance {
             state: &request.state,
         };
         let time_max = self.configured.limits.time.0;
-        let answer: wit::ProposalOut = self.invoke(World::Autoscaler, (input,), request.signals.len(), time_max)?;
-        Ok(Proposal { replicas: answer.replicas, reason: answer.reason, state: answer.state })
+        let bytes = tables.iter().flatten().map(Ready::bytes).sum();
+        let handed = Handed { rows: request.signals.len(), bytes };
+        let found: wit::ProposalOut = self.invoke(World::Autoscaler, (input,), handed, time_max)?;
+        answer::proposal(found, &self.configured.limits).map_err(|flaw| self.disbelieve(flaw))
     }
 
     /// Hands the columns over and waits for the answer.
-    fn call<T: Lift + 'static>(
+    fn call<T: Lift + Weight + 'static>(
         &mut self,
         world: World,
         rows: &RecordBatch,
         context: Context<'_>,
         time_max: Duration,
     ) -> Result<T, Fault> {
-        let ready = ready(rows).map_err(|error| malformed(error.to_string()))?;
+        let ready = ready(rows).map_err(Fault::malformed)?;
         let columns: Vec<wit::ColumnIn<'_>> = ready.iter().map(Ready::lower).collect();
         let batch = BatchIn { rows: rows.num_rows() as u32, columns: &columns };
+        let handed = Handed { rows: rows.num_rows(), bytes: ready.iter().map(Ready::bytes).sum() };
         let context = ContextIn { now: context.now, state: context.state };
-        self.invoke(world, (batch, context), rows.num_rows(), time_max)
+        self.invoke(world, (batch, context), handed, time_max)
     }
 
-    fn invoke<Input, T>(&mut self, world: World, input: Input, rows: usize, time_max: Duration) -> Result<T, Fault>
+    fn invoke<Input, T>(&mut self, world: World, input: Input, handed: Handed, time_max: Duration) -> Result<T, Fault>
     where
         Input: ComponentNamedList + Lower,
-        T: Lift + 'static,
+        T: Lift + Weight + 'static,
+    {
+        let answered = self.attempt(world, input, handed, time_max);
+        if let Err(fault) = &answered {
+            self.configured.account.failed(fault.kind);
+        }
+        answered
+    }
+
+    fn attempt<Input, T>(&mut self, world: World, input: Input, handed: Handed, time_max: Duration) -> Result<T, Fault>
+    where
+        Input: ComponentNamedList + Lower,
+        T: Lift + Weight + 'static,
     {
         let mut live = match self.live.take() {
             Some(live) => live,
@@ -302,39 +235,41 @@ impl Instance {
                 *live.function.insert(export(&mut live.store, &live.instance, interface, function)?)
             }
         };
-        let function =
-            function.typed::<Input, Answer<T>>(&live.store).map_err(|error| malformed(first_line(&error)))?;
+        let typed = function.typed::<Input, Answer<T>>(&live.store);
+        let function = typed.map_err(|error| Fault::malformed(first_line(&error)))?;
         let ticking = self.engine.ticking();
         begin(&mut live.store, time_max);
-        let answer = function.call(&mut live.store, input);
+        let answered = function.call(&mut live.store, input);
         drop(ticking);
         let host = live.store.data();
-        let (cpu, memory) = (cpu_time().saturating_sub(host.began), host.memory_bytes);
-        let fault = answer.as_ref().err().map(|error| fault_of(error, &self.configured.limits, live.store.data()));
-        self.configured.account.called(rows, cpu, memory, fault.is_some());
-        match (answer, fault) {
-            (Ok((Ok(answer),)), _) => {
-                self.live = Some(live);
+        let cpu = cpu_time().saturating_sub(host.began);
+        let account = self.configured.account.clone();
+        account.called(handed.rows, handed.bytes, cpu, host.memory_bytes);
+        let answer = match answered {
+            Ok((answer,)) => answer,
+            // It trapped, or we gave up on it in the middle: what its memory holds now is anybody's guess.
+            Err(error) => return Err(Fault::of(&error, host)),
+        };
+        match host.memory_bytes > live.memory_kept {
+            true => account.recycled(),
+            false => self.live = Some(live),
+        }
+        match answer {
+            Ok(answer) => {
+                account.answered(answer.bytes());
                 Ok(answer)
             }
-            (Ok((Err(message),)), _) => {
-                self.live = Some(live);
-                Err(Fault { kind: FaultKind::Refused, message })
-            }
-            (Err(_), Some(fault)) => Err(fault),
-            (Err(error), None) => Err(malformed(first_line(&error))),
+            Err(message) => Err(Fault::new(FaultKind::Refused, answer::cut(message))),
         }
     }
 
     /// A malformed answer costs the instance too: nobody knows what it would say next.
-    fn malformed(&mut self, message: String) -> Fault {
+    fn disbelieve(&mut self, flaw: Flaw) -> Fault {
         self.live = None;
-        malformed(message)
+        let fault = Fault::from(flaw);
+        self.configured.account.failed(fault.kind);
+        fault
     }
-}
-
-fn malformed(message: String) -> Fault {
-    Fault { kind: FaultKind::Malformed, message: format!("its answer is malformed: {message}") }
 }
 
 /// What the plugin says of itself, without settings: name, version, about.
@@ -352,34 +287,21 @@ pub(super) fn describe(engine: &Engine, plugin: &Plugin) -> Result<(String, Stri
     let function = function_of::<(), (wit::Descriptor,)>(&mut store, &instance, PLUGIN, "describe");
     let function = function.map_err(|fault| Error::invalid(fault.message))?;
     let ticking = engine.ticking();
-    begin(&mut store, CONFIGURE_TIME_MAX);
+    begin(&mut store, configured.limits.start_time.0);
     let (about,) = function.call(&mut store, ()).map_err(|error| Error::invalid(first_line(&error)))?;
     drop(ticking);
     Ok((about.name, about.version, about.about))
 }
 
 fn store(engine: &Engine, configured: &Configured) -> Store<Host> {
-    let host = Host {
-        stage: configured.stage.clone(),
-        tables: configured.tables.clone(),
-        memory_bytes_max: configured.limits.memory.as_usize(),
-        table_elements_max: configured.limits.table_elements as usize,
-        memory_bytes: 0,
-        refused_growth: false,
-        lines: 0,
-        began: Duration::ZERO,
-        time_max: CONFIGURE_TIME_MAX,
-    };
+    let host = Host::new(configured.stage.clone(), configured.tables.clone(), configured.limits);
     let mut store = Store::new(engine.wasmtime(), host);
     store.limiter(|host| host);
     store.set_hostcall_fuel(configured.limits.output.as_usize());
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|store| {
-        let host = store.data();
-        match cpu_time().saturating_sub(host.began) > host.time_max {
-            true => Ok(UpdateDeadline::Interrupt),
-            false => Ok(UpdateDeadline::Continue(1)),
-        }
+    store.epoch_deadline_callback(|store| match store.data().is_late() {
+        true => Ok(UpdateDeadline::Interrupt),
+        false => Ok(UpdateDeadline::Continue(1)),
     });
     store
 }
@@ -387,11 +309,7 @@ fn store(engine: &Engine, configured: &Configured) -> Store<Host> {
 /// The clock of a call starts.
 fn begin(store: &mut Store<Host>, time_max: Duration) {
     store.set_epoch_deadline(1);
-    let host = store.data_mut();
-    host.began = cpu_time();
-    host.time_max = time_max;
-    host.lines = 0;
-    host.refused_growth = false;
+    store.data_mut().begin(time_max);
 }
 
 fn start(
@@ -400,29 +318,52 @@ fn start(
     store: &mut Store<Host>,
 ) -> Result<wasmtime::component::Instance, Fault> {
     let ticking = engine.ticking();
-    begin(store, CONFIGURE_TIME_MAX);
+    begin(store, configured.limits.start_time.0);
     let instance = engine.linker().instantiate(&mut *store, configured.plugin.component());
     drop(ticking);
-    configured.account.instantiated();
-    instance.map_err(|error| fault_of(&error, &configured.limits, store.data()))
+    instance.map_err(|error| started_badly(&error, store.data()))
 }
 
-/// A fresh instance with its settings.
+/// A fresh instance with its settings. What that costs is on its account, too.
 fn instantiate(engine: &Engine, configured: &Configured) -> Result<Live, Fault> {
+    let began = cpu_time();
     let mut store = store(engine, configured);
-    let instance = start(engine, configured, &mut store)?;
-    let function = function_of::<(String,), Answer<wit::ContractOut>>(&mut store, &instance, PLUGIN, "configure")?;
+    let made = start(engine, configured, &mut store).and_then(|instance| {
+        let contract = configure(engine, configured, &mut store, &instance)?;
+        Ok((instance, contract))
+    });
+    let memory = store.data().memory_bytes;
+    configured.account.instantiated(cpu_time().saturating_sub(began), memory);
+    let (instance, contract) = made?;
+    let memory_kept = configured.limits.memory_kept(memory);
+    Ok(Live { store, instance, function: None, contract, memory_kept })
+}
+
+fn configure(
+    engine: &Engine,
+    configured: &Configured,
+    store: &mut Store<Host>,
+    instance: &wasmtime::component::Instance,
+) -> Result<Contract, Fault> {
+    let function = function_of::<(String,), Answer<wit::ContractOut>>(store, instance, PLUGIN, "configure")?;
     let ticking = engine.ticking();
-    begin(&mut store, CONFIGURE_TIME_MAX);
-    let answer = function.call(&mut store, (configured.settings.clone(),));
+    begin(store, configured.limits.start_time.0);
+    let answer = function.call(&mut *store, (configured.settings.clone(),));
     drop(ticking);
     match answer {
-        Ok((Ok(contract),)) => {
-            let contract = contract_of(contract).map_err(malformed)?;
-            Ok(Live { store, instance, function: None, contract })
-        }
-        Ok((Err(message),)) => Err(Fault { kind: FaultKind::Refused, message }),
-        Err(error) => Err(fault_of(&error, &configured.limits, store.data())),
+        Ok((Ok(contract),)) => Ok(answer::contract(contract)?),
+        Ok((Err(message),)) => Err(Fault::new(FaultKind::Refused, answer::cut(message))),
+        Err(error) => Err(started_badly(&error, store.data())),
+    }
+}
+
+/// As any fault, except that there was no answer yet which could be malformed.
+fn started_badly(error: &wasmtime::Error, host: &Host) -> Fault {
+    let fault = Fault::of(error, host);
+    match fault.kind {
+        FaultKind::Malformed => Fault::new(FaultKind::Malformed, format!("it does not start: {}", first_line(error))),
+        FaultKind::Time => Fault { message: format!("{} to start", fault.message), ..fault },
+        FaultKind::Trap | FaultKind::Memory | FaultKind::Output | FaultKind::HostCalls | FaultKind::Refused => fault,
     }
 }
 
@@ -437,7 +378,7 @@ where
     Output: ComponentNamedList + Lift,
 {
     let function = export(store, instance, interface, function)?;
-    function.typed(&*store).map_err(|error| malformed(first_line(&error)))
+    function.typed(&*store).map_err(|error| Fault::malformed(first_line(&error)))
 }
 
 fn export(
@@ -446,69 +387,10 @@ fn export(
     interface: &str,
     function: &str,
 ) -> Result<Func, Fault> {
-    let missing = || malformed(format!("it does not export `{interface}#{function}`"));
+    let missing = || Fault::malformed(format!("it does not export `{interface}#{function}`"));
     let outer = instance.get_export_index(&mut *store, None, interface).ok_or_else(missing)?;
     let inner = instance.get_export_index(&mut *store, Some(&outer), function).ok_or_else(missing)?;
     instance.get_func(&mut *store, inner).ok_or_else(missing)
-}
-
-/// What a failed call means, in words.
-fn fault_of(error: &wasmtime::Error, limits: &Limits, host: &Host) -> Fault {
-    let trap = error.downcast_ref::<Trap>();
-    if trap == Some(&Trap::Interrupt) {
-        let message = format!("it used more than {}ms of processor time", host.time_max.as_millis());
-        return Fault { kind: FaultKind::Time, message };
-    }
-    if host.refused_growth {
-        let message = format!(
-            "it needed more than {} of memory (or its tables' {} entries)",
-            limits.memory, limits.table_elements
-        );
-        return Fault { kind: FaultKind::Memory, message };
-    }
-    match trap {
-        Some(Trap::StackOverflow) => {
-            Fault { kind: FaultKind::Trap, message: "it trapped: the stack overflowed".into() }
-        }
-        Some(Trap::UnreachableCodeReached) => {
-            Fault { kind: FaultKind::Trap, message: "it trapped: it panicked or aborted".into() }
-        }
-        // The stack of compiled Rust and C lies at the start of the memory, and an overflow of it looks like this.
-        Some(Trap::MemoryOutOfBounds) => {
-            let message =
-                "it trapped: an access outside of its memory (is its stack too small for what it does?)".into();
-            Fault { kind: FaultKind::Trap, message }
-        }
-        Some(trap) => Fault { kind: FaultKind::Trap, message: format!("it trapped: {trap}") },
-        None => malformed(format!("{:#}", error).lines().last().unwrap_or_default().to_owned()),
-    }
-}
-
-fn contract_of(contract: wit::ContractOut) -> Result<Contract, String> {
-    let writes = contract.writes.into_iter().map(|field| {
-        let r#type = match field.data_type {
-            wit::DataType::Boolean => Type::Boolean,
-            wit::DataType::Int64 => Type::Int64,
-            wit::DataType::Float64 => Type::Float64,
-            wit::DataType::Timestamp => Type::Timestamp,
-            wit::DataType::Utf8 => Type::Utf8,
-            wit::DataType::Binary => Type::Binary,
-        };
-        match field.name.is_empty() {
-            true => Err("a column it makes has no name".to_owned()),
-            false => Ok((field.name, r#type)),
-        }
-    });
-    Ok(Contract {
-        reads: contract.reads,
-        writes: writes.collect::<Result<_, _>>()?,
-        open_schema: contract.open_schema,
-        keeps_state: contract.keeps_state,
-        produces: match contract.produces {
-            wit::EventKind::Logs => Kind::Logs,
-            wit::EventKind::Metrics => Kind::Metrics,
-        },
-    })
 }
 
 fn ready(rows: &RecordBatch) -> Result<Vec<Ready<'_>>> {
@@ -524,71 +406,4 @@ fn freshness(freshness: Freshness) -> wit::FreshnessIn {
         Freshness::Missing => wit::FreshnessIn::Missing,
         Freshness::Failed => wit::FreshnessIn::Failed,
     }
-}
-
-/// Each row at most once, none beyond the batch.
-fn row_errors(errors: Vec<wit::RowErrorOut>, rows: usize) -> Result<Vec<RowError>, String> {
-    let mut seen = vec![false; rows];
-    let mut checked = Vec::with_capacity(errors.len());
-    for error in errors {
-        let row = error.row as usize;
-        match seen.get_mut(row) {
-            Some(seen) if !*seen => *seen = true,
-            Some(_) => continue,
-            None => return Err(format!("it names row {row} of a batch of {rows}")),
-        }
-        checked.push(RowError { row, message: error.message });
-    }
-    checked.sort_by_key(|error| error.row);
-    Ok(checked)
-}
-
-/// The columns an answer may hold: declared, or any where the schema is open; each name once, each of the type declared.
-fn columns(
-    answer: Vec<wit::Column>,
-    rows: usize,
-    input: &RecordBatch,
-    contract: &Contract,
-) -> Result<Vec<(String, ArrayRef)>, String> {
-    let mut checked: Vec<(String, ArrayRef)> = Vec::with_capacity(answer.len());
-    for column in answer {
-        let declared = contract.writes.iter().find(|(name, _)| *name == column.name);
-        let found = read::type_of(&column.values);
-        match declared {
-            Some((name, r#type)) if *r#type != found => {
-                return Err(format!("column `{name}` is {}, and its contract says {}", found.word(), r#type.word()));
-            }
-            None if !contract.open_schema => {
-                return Err(format!("column `{}` is not in its contract", column.name));
-            }
-            Some(_) | None => (),
-        }
-        if checked.iter().any(|(name, _)| *name == column.name) {
-            return Err(format!("column `{}` comes twice", column.name));
-        }
-        checked.push(read::column(column, rows, input)?);
-    }
-    Ok(checked)
-}
-
-fn check_parsed(answer: wit::Parsed, input: &RecordBatch, contract: &Contract) -> Result<Parsed, String> {
-    let rows = input.num_rows();
-    let errors = row_errors(answer.errors, rows)?;
-    let out = answer.rows as usize;
-    match &answer.origin {
-        Some(origin) if origin.len() != out => {
-            return Err(format!("it says where {} rows came from, and has {out}", origin.len()));
-        }
-        Some(origin) => {
-            if let Some(past) = origin.iter().find(|row| **row as usize >= rows) {
-                return Err(format!("a row came from row {past} of a batch of {rows}"));
-            }
-        }
-        None if out != rows - errors.len() => {
-            return Err(format!("{rows} rows went in, {} of them are errors, and {out} came out", errors.len()));
-        }
-        None => (),
-    }
-    let columns = columns(answer.columns, out, input, contract)?;
-    Ok(Parsed { rows: out, columns, origin: answer.origin, errors, state: answer.state })
 }

@@ -1,8 +1,11 @@
 //! where plugins are found: bundled in the binary by name, or a file by path
 
+use super::compile::MODULE_BYTES_MAX;
 use super::engine::{Engine, sha256};
-use super::{World, instance, wrap};
+use super::{World, instance};
 use crate::error::{Error, Result, did_you_mean};
+use std::borrow::Cow;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use wasmtime::component::{Component, types::ComponentItem};
@@ -22,7 +25,19 @@ struct Inner {
 /// Where plugins are looked for.
 pub struct Library {
     engine: Engine,
-    bundled: &'static [(&'static str, &'static [u8])],
+    bundled: &'static [Bundled],
+}
+
+/// A plugin that is part of the program.
+pub struct Bundled {
+    /// its name
+    pub name: &'static str,
+    /// the hash of the module, in hex
+    pub sha256: &'static str,
+    /// the module's size in bytes
+    pub size: usize,
+    /// the module, packed with zstd
+    pub packed: &'static [u8],
 }
 
 impl Plugin {
@@ -53,7 +68,7 @@ impl Plugin {
 
 impl Library {
     /// A library of these bundled plugins, and of any file.
-    pub fn new(engine: Engine, bundled: &'static [(&'static str, &'static [u8])]) -> Library {
+    pub fn new(engine: Engine, bundled: &'static [Bundled]) -> Library {
         Library { engine, bundled }
     }
 
@@ -64,14 +79,14 @@ impl Library {
 
     /// The names of the bundled ones.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.bundled.iter().map(|(name, _)| *name)
+        self.bundled.iter().map(|bundled| bundled.name)
     }
 
     /// Finds and compiles a plugin: a bundled one by name, else a file, whose path is relative to `folder` and contains a `/` or ends
     /// in `.wasm`.
     pub fn open(&self, name: &str, folder: &Path) -> Result<Plugin> {
-        if let Some((_, bytes)) = self.bundled.iter().find(|(known, _)| *known == name) {
-            return self.load(name, "bundled", bytes);
+        if let Some(bundled) = self.bundled.iter().find(|bundled| bundled.name == name) {
+            return self.compiled(name, "bundled", bundled.sha256.to_owned(), || bundled.unpacked().map(Cow::Owned));
         }
         if !name.contains('/') && !name.ends_with(".wasm") {
             let hint = did_you_mean(name, self.names());
@@ -82,17 +97,24 @@ impl Library {
             )));
         }
         let path: PathBuf = folder.join(name);
-        let bytes = std::fs::read(&path)
-            .map_err(|error| Error::io(format!("cannot read plugin `{}`", path.display()), error))?;
+        let bytes = read(&path).map_err(|error| error.within(format!("plugin `{name}`")))?;
         self.load(name, &path.display().to_string(), &bytes)
     }
 
     /// Compiles a plugin from bytes.
     pub fn load(&self, name: &str, origin: &str, bytes: &[u8]) -> Result<Plugin> {
+        self.compiled(name, origin, sha256(bytes), || Ok(Cow::Borrowed(bytes)))
+    }
+
+    fn compiled<'a>(
+        &self,
+        name: &str,
+        origin: &str,
+        hash: String,
+        bytes: impl FnOnce() -> Result<Cow<'a, [u8]>>,
+    ) -> Result<Plugin> {
         let within = |error: Error| error.within(format!("plugin `{name}`"));
-        let component = wrap::component(bytes).map_err(within)?;
-        let hash = sha256(bytes);
-        let component = self.engine.compile(&component, &hash).map_err(within)?;
+        let component = self.engine.component(&hash, bytes).map_err(within)?;
         let world = world_of(&self.engine, &component).map_err(within)?;
         Ok(Plugin(Arc::new(Inner { name: name.to_owned(), origin: origin.to_owned(), sha256: hash, world, component })))
     }
@@ -103,13 +125,35 @@ impl Library {
     }
 }
 
+impl Bundled {
+    /// The module as it was built.
+    fn unpacked(&self) -> Result<Vec<u8>> {
+        let unpacked = zstd::bulk::decompress(self.packed, self.size);
+        unpacked.map_err(|error| Error::internal(format!("a bundled plugin cannot be unpacked: {error}")))
+    }
+}
+
+/// A plugin's file; nothing of one that is too large.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let cannot = |error| Error::io(format!("cannot read plugin `{}`", path.display()), error);
+    let file = std::fs::File::open(path).map_err(cannot)?;
+    let size = file.metadata().map_err(cannot)?.len();
+    if size > MODULE_BYTES_MAX as u64 {
+        return Err(Error::invalid(format!("it has {size} bytes; a plugin may have {MODULE_BYTES_MAX}")));
+    }
+    let mut bytes = Vec::new();
+    // What grows in the meantime is refused by its size afterwards.
+    file.take(MODULE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    Ok(bytes)
+}
+
 /// Reads from a component's exports and imports which world it is made for, and says what is in the way of running it here.
 fn world_of(engine: &Engine, component: &Component) -> Result<World> {
     let r#type = component.component_type();
     let exports: Vec<String> = r#type.exports(engine.wasmtime()).map(|(name, _)| name.to_owned()).collect();
     for (import, item) in r#type.imports(engine.wasmtime()) {
         let ours = import.starts_with("tidemill:plugin/") && import.ends_with("@0.1.0");
-        if matches!(item.ty, ComponentItem::ComponentInstance(_)) && !ours && !compatible(import) {
+        if !matches!(item.ty, ComponentItem::Type(_)) && !ours && !compatible(import) {
             return Err(refused_import(import));
         }
     }

@@ -89,6 +89,16 @@ impl Lookup {
         Ok(addresses.map(|address| networks.find(address)).collect())
     }
 
+    /// The bytes that one column has for these rows, offsets included.
+    pub(super) fn bytes(&self, name: &str, rows: &UInt32Array) -> Result<usize, String> {
+        let offsets = self.column(name)?.as_string::<i32>().offsets();
+        let length = |row: u32| match offsets.get(row as usize..row as usize + 2) {
+            Some([from, to]) => usize::try_from(to - from).unwrap_or(0),
+            _ => 0,
+        };
+        Ok(4 * (rows.len() + 1) + rows.iter().flatten().map(length).sum::<usize>())
+    }
+
     /// One column for these rows; null where there is no row.
     pub(super) fn take(&self, name: &str, rows: &UInt32Array) -> Result<ArrayRef, String> {
         arrow::compute::take(self.column(name)?, rows, None).map_err(|error| error.to_string())

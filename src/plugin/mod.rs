@@ -9,9 +9,13 @@
 //! **Never:** a plugin gets files, network, environment or a clock; nothing here knows pipelines, tables or dead letters.
 
 pub mod account;
+mod answer;
 pub mod autoscaler;
+mod backtrace;
 mod boundary;
+pub mod compile;
 pub mod engine;
+mod fault;
 mod host;
 pub mod instance;
 pub mod library;
@@ -24,6 +28,7 @@ mod write;
 
 pub use account::Account;
 pub use autoscaler::{Advice, Freshness, Proposal, Request, Signal};
+pub use compile::{CompileLimits, Compiler};
 pub use engine::Engine;
 pub use instance::{Configured, Contract, Fault, FaultKind, Instance, RowError};
 pub use library::{Library, Plugin};

@@ -1,20 +1,51 @@
 //! columns on their way out: every length, offset, index and text is checked before it becomes a column
 
+use super::answer::Flaw;
 use super::boundary::{Column, Dictionary, Slices, Values, VarBytes};
-use super::write;
+use super::{Limits, write};
 use crate::event::Type;
+use crate::units::ByteSize;
 use arrow::array::TimestampNanosecondArray;
-use arrow::array::{ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use std::sync::Arc;
 
-/// Bytes that a dictionary or slices may have once they are unpacked.
-const UNPACKED_BYTES_MAX: usize = 256 << 20;
+/// What the dictionaries and slices of an answer may still become once they are unpacked.
+pub(super) struct Room {
+    all: ByteSize,
+    left: usize,
+}
+
+impl Room {
+    /// For one answer.
+    pub fn of(limits: &Limits) -> Room {
+        Room { all: limits.output, left: limits.output.as_usize() }
+    }
+
+    fn take(&mut self, name: &str, bytes: usize) -> Result<(), Flaw> {
+        match self.left.checked_sub(bytes) {
+            // Offsets are 32 bits wide and signed.
+            Some(left) if i32::try_from(bytes).is_ok() => {
+                self.left = left;
+                Ok(())
+            }
+            _ => Err(Flaw::Large(format!(
+                "its answer is larger than {} once column `{name}` is unpacked, which has {bytes} bytes",
+                self.all
+            ))),
+        }
+    }
+}
 
 /// Checks a column and makes it Arrow's. The error says what is malformed. `input` is what the plugin was handed.
-pub(super) fn column(column: Column, rows: usize, input: &RecordBatch) -> Result<(String, ArrayRef), String> {
+pub(super) fn column(
+    column: Column,
+    rows: usize,
+    input: &RecordBatch,
+    room: &mut Room,
+) -> Result<(String, ArrayRef), Flaw> {
     let name = column.name;
-    let wrong = |what: String| format!("column `{name}`: {what}");
+    let wrong = |what: String| Flaw::Malformed(format!("column `{name}`: {what}"));
     let length = |n: usize| match n == rows {
         true => Ok(()),
         false => Err(wrong(format!("has {n} values for {rows} rows"))),
@@ -53,12 +84,18 @@ pub(super) fn column(column: Column, rows: usize, input: &RecordBatch) -> Result
         }
         Values::DictUtf8(dictionary) => {
             length(dictionary.indices.len())?;
-            unpacked(dictionary, nulls).map_err(wrong)?
+            let (texts, bytes) = Texts::of(dictionary, nulls.as_ref()).map_err(wrong)?;
+            room.take(&name, bytes)?;
+            texts.unpacked(nulls, bytes).map_err(wrong)?
         }
         Values::SlicedUtf8(slices) => {
             if slices.spans.len() != 2 * rows {
                 return Err(wrong(format!("has {} starts and lengths for {rows} rows", slices.spans.len())));
             }
+            room.take(
+                &name,
+                slices.spans.as_chunks::<2>().0.iter().fold(0, |sum, [_, length]| sum + *length as usize),
+            )?;
             cut_out(&slices, nulls, input).map_err(wrong)?
         }
     };
@@ -98,36 +135,50 @@ fn spans(bytes: VarBytes, rows: usize) -> Result<(OffsetBuffer<i32>, Buffer), St
     Ok((OffsetBuffer::new(scalars), Buffer::from_vec(data)))
 }
 
-/// A dictionary as plain text. A null's index may be anything.
-fn unpacked(dictionary: Dictionary, nulls: Option<NullBuffer>) -> Result<ArrayRef, String> {
-    let Dictionary { indices, values } = dictionary;
-    let distinct = values.offsets.len().saturating_sub(1);
-    let (offsets, data) = spans(values, distinct)?;
-    let values = StringArray::try_new(offsets, data, None).map_err(|_| "its text is not UTF-8".to_owned())?;
-    let texts: Vec<&[u8]> = (0..distinct).map(|index| values.value(index).as_bytes()).collect();
-    let valid = |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
-    let mut bytes: usize = 0;
-    for (row, index) in indices.iter().enumerate().filter(|(row, _)| valid(*row)) {
-        let text = texts.get(*index as usize);
-        let text = text.ok_or_else(|| format!("row {row} points past its {distinct} values"))?;
-        bytes = bytes.saturating_add(text.len());
-    }
-    if bytes > UNPACKED_BYTES_MAX {
-        return Err(format!("its {} values have {bytes} bytes; {UNPACKED_BYTES_MAX} are allowed", indices.len()));
-    }
-    let mut data = Vec::with_capacity(bytes);
-    let mut offsets: Vec<i32> = Vec::with_capacity(indices.len() + 1);
-    offsets.push(0);
-    for (row, index) in indices.iter().enumerate() {
-        if valid(row) {
-            data.extend_from_slice(texts.get(*index as usize).copied().unwrap_or_default());
+/// A dictionary whose values are text and whose indices all have one. A null's index may be anything.
+struct Texts {
+    indices: Vec<u32>,
+    values: StringArray,
+}
+
+impl Texts {
+    /// With the bytes that they have once unpacked.
+    fn of(dictionary: Dictionary, nulls: Option<&NullBuffer>) -> Result<(Texts, usize), String> {
+        let Dictionary { indices, values } = dictionary;
+        let distinct = values.offsets.len().saturating_sub(1);
+        let (offsets, data) = spans(values, distinct)?;
+        let values = StringArray::try_new(offsets, data, None).map_err(|_| "its text is not UTF-8".to_owned())?;
+        let lengths: Vec<usize> = values.offsets().lengths().collect();
+        let mut bytes: usize = 0;
+        for (row, index) in indices.iter().enumerate() {
+            if nulls.is_some_and(|nulls| nulls.is_null(row)) {
+                continue;
+            }
+            let length = lengths.get(*index as usize);
+            let length = length.ok_or_else(|| format!("row {row} points past its {distinct} values"))?;
+            bytes = bytes.saturating_add(*length);
         }
-        offsets.push(i32::try_from(data.len()).unwrap_or(i32::MAX));
+        Ok((Texts { indices, values }, bytes))
     }
-    // Whole values, each of which was checked.
-    let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
-    let text = StringArray::try_new(offsets, Buffer::from_vec(data), nulls);
-    Ok(Arc::new(text.map_err(|error| error.to_string())?))
+
+    /// As plain text.
+    fn unpacked(self, nulls: Option<NullBuffer>, bytes: usize) -> Result<ArrayRef, String> {
+        let Texts { indices, values } = self;
+        let texts: Vec<&[u8]> = (0..values.len()).map(|index| values.value(index).as_bytes()).collect();
+        let mut data = Vec::with_capacity(bytes);
+        let mut offsets: Vec<i32> = Vec::with_capacity(indices.len() + 1);
+        offsets.push(0);
+        for (row, index) in indices.iter().enumerate() {
+            if nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)) {
+                data.extend_from_slice(texts.get(*index as usize).copied().unwrap_or_default());
+            }
+            offsets.push(i32::try_from(data.len()).unwrap_or(i32::MAX));
+        }
+        // Whole values, each of which was checked.
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+        let text = StringArray::try_new(offsets, Buffer::from_vec(data), nulls);
+        Ok(Arc::new(text.map_err(|error| error.to_string())?))
+    }
 }
 
 /// Slices of a column as plain text. A null's slice has no bytes.
@@ -140,9 +191,6 @@ fn cut_out(slices: &Slices, nulls: Option<NullBuffer>, input: &RecordBatch) -> R
     };
     let pairs = || spans.as_chunks::<2>().0.iter().map(|[start, length]| (*start as usize, *length as usize));
     let bytes: usize = pairs().map(|(_, length)| length).fold(0, usize::saturating_add);
-    if bytes > UNPACKED_BYTES_MAX {
-        return Err(format!("its {} values have {bytes} bytes; {UNPACKED_BYTES_MAX} are allowed", spans.len() / 2));
-    }
     let slice = |(start, length): (usize, usize)| match start.checked_sub(source.len()) {
         None => source.get(start..start + length),
         Some(start) => extra.get(start..start + length),

@@ -50,6 +50,17 @@ impl<'a> Ready<'a> {
         Ok(Ready { name, values, validity })
     }
 
+    /// Bytes that cross.
+    pub fn bytes(&self) -> usize {
+        let values = match &self.values {
+            Held::Boolean(bytes) => bytes.len(),
+            Held::Int64(numbers) | Held::Timestamp(numbers) => 8 * numbers.len(),
+            Held::Float64(numbers) => 8 * numbers.len(),
+            Held::Utf8(offsets, data) | Held::Binary(offsets, data) => 4 * offsets.len() + data.len(),
+        };
+        values + self.validity.as_ref().map_or(0, Vec::len)
+    }
+
     /// The column as it crosses.
     pub fn lower(&self) -> ColumnIn<'_> {
         let values = match &self.values {

@@ -55,20 +55,17 @@ impl Shelf for Stored {
     }
 
     fn columns(&self, name: &TableName) -> Option<SchemaRef> {
-        match self.system(name) {
-            Some(table) => Some(table.schema()),
-            None => self.view.tables.get(name).map(|table| table.schema.clone()),
-        }
+        let stored = self.view.tables.get(name).map(|table| table.schema.clone());
+        stored.or_else(|| self.system(name).map(|table| table.schema()))
     }
 
     fn table(&self, name: &TableName) -> crate::error::Result<Option<Arc<dyn TableProvider>>> {
-        if let Some(table) = self.system(name) {
-            return Ok(Some(Arc::new(Rows::new(&table.schema(), vec![table.rows()?], Vec::new()))));
-        }
-        let table = self.view.tables.get(name);
-        Ok(table.map(|table| -> Arc<dyn TableProvider> {
-            Arc::new(Rows::new(&table.schema, table.hot.clone(), table.segments.clone()))
-        }))
+        let stored = self.view.tables.get(name);
+        let made = self.system(name).map(|table| table.rows(stored)).transpose()?;
+        let Some(schema) = self.columns(name) else { return Ok(None) };
+        let (hot, segments) = stored.map(|table| (table.hot.clone(), table.segments.clone())).unwrap_or_default();
+        let hot = hot.into_iter().chain(made).collect();
+        Ok(Some(Arc::new(Rows::new(&schema, hot, segments))))
     }
 }
 

@@ -98,14 +98,14 @@ impl Default for Limits {
     }
 }
 
-/// A table that is made when it is asked for: `tidemill.plugins`.
+/// A table that is made when it is asked for: `tidemill.targets`. Where the store keeps rows under the same name, they are rows of it, too.
 pub trait SystemTable: Send + Sync {
     /// its name, without `tidemill.`
     fn name(&self) -> &str;
     /// its columns
     fn schema(&self) -> SchemaRef;
-    /// its rows now; it must not wait for anything
-    fn rows(&self) -> crate::error::Result<RecordBatch>;
+    /// its rows now, beside those that the store keeps; it must not wait for anything
+    fn rows(&self, stored: Option<&crate::store::TableView>) -> crate::error::Result<RecordBatch>;
 }
 
 /// A place in the text of a query; both count from 1, columns in characters.

@@ -187,7 +187,7 @@ impl SystemTable for Plugins {
         schema(&[("name", Type::Utf8), ("calls", Type::Int64)])
     }
 
-    fn rows(&self) -> Result<RecordBatch> {
+    fn rows(&self, _: Option<&TableView>) -> Result<RecordBatch> {
         let columns: Vec<ArrayRef> =
             vec![Arc::new(StringArray::from(vec!["json"])), Arc::new(Int64Array::from(vec![7]))];
         Ok(RecordBatch::try_new(self.schema(), columns)?)

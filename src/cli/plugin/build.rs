@@ -1,7 +1,6 @@
 //! `tidemill plugin build DIR`
 
 use super::language;
-use crate::app;
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -28,7 +27,7 @@ impl Build {
         let module = module(&self.from)?;
         let bytes =
             std::fs::read(&module).map_err(|error| Error::io(format!("cannot read {}", module.display()), error))?;
-        let library = app::library(app::cache_folder().as_deref())?;
+        let library = crate::cli::library()?;
         let shown = self.from.display().to_string();
         let plugin = library.load(&shown, &shown, &bytes)?;
         let (name, version, about) = library.describe(&plugin)?;

@@ -6,6 +6,10 @@
 //! | `ALLOC` | allocates without end |
 //! | `PANIC` | panics |
 //! | `DEEP` | overflows the stack |
+//! | `CHATTER` | logs without end |
+//! | `ASKING` | looks up without end |
+//! | `GREEDY` | looks up a million keys at once |
+//! | `HOARD` | keeps 40 MB more, and goes on |
 //!
 //! Any other line comes out as the column `line`. The setting `lie` makes the answer itself malformed: it stands on
 //! the bare wire, because the SDK would not let such an answer out.
@@ -14,8 +18,8 @@
 #[cfg(target_arch = "wasm32")]
 mod component {
     use serde::Deserialize;
-    use tidemill_plugin::wire;
     use tidemill_plugin::worlds::parser::{parsing, plugin};
+    use tidemill_plugin::{Texts, tables, wire};
 
     #[derive(Clone, Copy, Debug, Default, Deserialize)]
     #[serde(default, deny_unknown_fields)]
@@ -74,12 +78,30 @@ mod component {
         Failure,
         /// State where the contract has none.
         State,
+        /// State of 5 MB.
+        StateHuge,
+        /// A dictionary whose only value has a megabyte.
+        DictionaryBomb,
+        /// Slices that are all of `extra`, which has a megabyte.
+        SliceBomb,
+        /// Every row comes out a million times.
+        OriginBomb,
+        /// An error with a megabyte of reasons for each row.
+        ErrorHuge,
+        /// Six thousand columns.
+        Columns,
+        /// A name with a megabyte.
+        NameHuge,
     }
 
     std::thread_local! {
         static SETTINGS: std::cell::Cell<Settings> = const {
             std::cell::Cell::new(Settings { lie: None, refuse: false, panic: false, hang: false })
         };
+    }
+
+    std::thread_local! {
+        static HOARD: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
     }
 
     struct Component;
@@ -135,6 +157,8 @@ mod component {
         }
     }
 
+    const MEGABYTE: u32 = 1 << 20;
+
     fn column(name: &str, values: wire::Values) -> wire::Column {
         wire::Column { name: name.to_owned(), values, validity: None }
     }
@@ -156,6 +180,24 @@ mod component {
         if says(b"DEEP") {
             std::hint::black_box(deeper(1));
         }
+        if says(b"CHATTER") {
+            loop {
+                tidemill_plugin::log::debug("and another thing");
+            }
+        }
+        if says(b"ASKING") {
+            loop {
+                let _ = std::hint::black_box(tables::columns("nothing"));
+            }
+        }
+        if says(b"GREEDY") {
+            let mut keys = Texts::with_rows(1_000_000, 60_000_000);
+            (0..1_000_000).for_each(|_| keys.push([b'k'; 60]));
+            let _ = std::hint::black_box(tables::lookup("nothing", "key", keys, &[]));
+        }
+        if says(b"HOARD") {
+            HOARD.with_borrow_mut(|hoard| hoard.extend(vec![1u8; 40 << 20]));
+        }
     }
 
     fn for_ever() {
@@ -173,6 +215,10 @@ mod component {
 
     fn tell(lie: Lie, mut answer: parsing::Parsed) -> Result<parsing::Parsed, String> {
         let rows = answer.rows;
+        let before = match &answer.columns[0].values {
+            wire::Values::Utf8(bodies) => bodies.data.len() as u32,
+            _ => 0,
+        };
         let text = |offsets: Vec<u32>, data: &[u8]| wire::Values::Utf8(wire::VarBytes { offsets, data: data.to_vec() });
         let slices =
             |of: &str, spans| wire::Values::SlicedUtf8(wire::Slices { of: of.to_owned(), spans, extra: Vec::new() });
@@ -213,6 +259,32 @@ mod component {
             }
             Lie::Failure => return Err("as the settings say".to_owned()),
             Lie::State => answer.state = Some(b"unasked".to_vec()),
+            Lie::StateHuge => answer.state = Some(vec![7; 5_000_000]),
+            Lie::DictionaryBomb => {
+                let values = wire::VarBytes { offsets: vec![0, MEGABYTE], data: vec![b'x'; MEGABYTE as usize] };
+                line.values = wire::Values::DictUtf8(wire::Dictionary { indices: vec![0; rows as usize], values });
+            }
+            Lie::SliceBomb => {
+                let extra = vec![b'x'; MEGABYTE as usize];
+                let spans = [before, MEGABYTE].repeat(rows as usize);
+                line.values = wire::Values::SlicedUtf8(wire::Slices { of: "body".to_owned(), spans, extra });
+            }
+            Lie::OriginBomb => {
+                answer.columns.clear();
+                answer.rows = rows * 1_000_000;
+                answer.origin = Some((0..answer.rows).map(|row| row % rows).collect());
+            }
+            Lie::ErrorHuge => {
+                answer.rows = 0;
+                answer.columns.clear();
+                let error = |row| wire::RowError { row, message: "é".repeat(MEGABYTE as usize / 2) };
+                answer.errors = (0..rows).map(error).collect();
+            }
+            Lie::Columns => {
+                let more = |at: u32| column(&format!("column{at}"), wire::Values::Int64(vec![1; rows as usize]));
+                answer.columns.extend((0..6000).map(more));
+            }
+            Lie::NameHuge => line.name = "n".repeat(MEGABYTE as usize),
         }
         Ok(answer)
     }
