@@ -1,9 +1,9 @@
 //! `tidemill plugin build DIR`
 
-use super::language;
+use super::found::module;
 use crate::app;
 use crate::error::{Error, Result};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 const RECIPES: &str = "\
@@ -42,17 +42,4 @@ impl Build {
         println!("  sha256 = \"{hash}\"");
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// The built module of a folder, or the file itself.
-fn module(from: &Path) -> Result<PathBuf> {
-    if from.is_file() {
-        return Ok(from.to_owned());
-    }
-    if !from.exists() {
-        return Err(Error::invalid(format!("there is no {}", from.display())));
-    }
-    let language = language::of(from)?;
-    eprintln!("building {} ({})", from.display(), language.name());
-    language.build(from)
 }

@@ -1,8 +1,10 @@
 //! `tidemill plugin …`: what an author of plugins works with
 
 mod build;
+mod found;
 mod language;
 mod new;
+mod test;
 
 use crate::error::Result;
 use std::process::ExitCode;
@@ -20,6 +22,8 @@ enum PluginCommand {
     New(new::New),
     /// Build a plugin, look whether it can run here, and say what it is.
     Build(build::Build),
+    /// Run a plugin's cases through it, and show what differs.
+    Test(test::Test),
 }
 
 impl Plugin {
@@ -27,6 +31,7 @@ impl Plugin {
         match self.command {
             PluginCommand::New(new) => new.run(),
             PluginCommand::Build(build) => build.run(),
+            PluginCommand::Test(test) => test.run(),
         }
     }
 }
