@@ -5,7 +5,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// What plugins are built for.
 pub const TARGET: &str = "wasm32-unknown-unknown";
@@ -48,7 +48,7 @@ impl Toolchain {
         for name in packages {
             cargo.args(["--package", name]);
         }
-        run(cargo).map(drop)
+        run(cargo)
     }
 
     /// Builds the one crate of a folder; answers where its module is.
@@ -56,7 +56,13 @@ impl Toolchain {
     pub fn build_one(&self, folder: &Path) -> Result<PathBuf, String> {
         let mut cargo = self.cargo("rustc");
         cargo.args(["--crate-type", "cdylib", "--message-format", "json-render-diagnostics"]).current_dir(folder);
-        let messages = run(cargo)?;
+        // Whoever waits for it sees what it does.
+        cargo.stderr(Stdio::inherit());
+        let output = cargo.output().map_err(|error| format!("{}: {error}", cargo.get_program().to_string_lossy()))?;
+        if !output.status.success() {
+            return Err(format!("{}: cargo could not build it, and says why above", folder.display()));
+        }
+        let messages = String::from_utf8_lossy(&output.stdout);
         // Of what cargo tells of, the last module is the crate's own: what it depends on comes before.
         let module = messages.lines().rev().find_map(|line| {
             let end = line.rfind(".wasm\"")? + ".wasm".len();
@@ -132,11 +138,11 @@ fn linker(sysroot: &Path) -> Result<PathBuf, String> {
     })
 }
 
-/// Runs it; what it printed.
-fn run(mut cargo: Command) -> Result<String, String> {
+#[allow(dead_code, reason = "the build script builds a workspace, the command a folder")]
+fn run(mut cargo: Command) -> Result<(), String> {
     let output = cargo.output().map_err(|error| format!("{}: {error}", cargo.get_program().to_string_lossy()))?;
     if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        return Ok(());
     }
     let arguments: Vec<OsString> = cargo.get_args().map(OsString::from).collect();
     Err(format!(

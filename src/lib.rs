@@ -8,6 +8,7 @@ pub mod app;
 pub mod config;
 pub mod server;
 pub mod scale;
+pub mod case;
 pub mod pipeline;
 pub mod source;
 pub mod query;

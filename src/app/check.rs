@@ -37,6 +37,13 @@ pub struct Checked {
     pub tables: BTreeMap<String, (Kind, SchemaRef)>,
 }
 
+impl Checked {
+    /// The plugins of stages, scalers, advisers and shadows.
+    pub fn plugins(&self) -> impl Iterator<Item = &CheckedPlugin> {
+        self.stages.values().chain(self.scalers.values()).chain(self.advisers.values())
+    }
+}
+
 /// A plugin that took its settings.
 pub struct CheckedPlugin {
     /// what is run, with its settings

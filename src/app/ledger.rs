@@ -112,7 +112,7 @@ impl Ledger {
     pub fn new(checked: &Checked, clock: &Clock) -> Ledger {
         let book = Book { began: clock.now(), ..Book::default() };
         let ledger = Ledger { clock: clock.clone(), book: Arc::new(Mutex::new(book)) };
-        for CheckedPlugin { configured, .. } in checked.stages.values().chain(checked.scalers.values()) {
+        for CheckedPlugin { configured, .. } in checked.plugins() {
             ledger.follow(configured);
         }
         ledger

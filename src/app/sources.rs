@@ -89,7 +89,7 @@ impl Sources {
         let (failed, failures) = watch::channel(None);
         let (open, still_open) = watch::channel(0);
         let open = Arc::new(open);
-        let accounts = checked.stages.values().chain(checked.scalers.values());
+        let accounts = checked.plugins();
         let accounts =
             accounts.map(|checked| (checked.configured.stage.to_string(), checked.configured.account.clone()));
         let mut sources = Sources {

@@ -1,8 +1,8 @@
 //! `tidemill plugin build DIR`
 
-use super::language;
+use super::found::module;
 use crate::error::{Error, Result};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 const RECIPES: &str = "\
@@ -15,7 +15,7 @@ functions.";
 #[command(after_help = RECIPES)]
 pub struct Build {
     /// The plugin's folder, or a .wasm file.
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", default_value = ".")]
     from: PathBuf,
     /// Where the component goes; its name with .wasm, here, if not given.
     #[arg(short, long, value_name = "FILE")]
@@ -41,17 +41,4 @@ impl Build {
         println!("  sha256 = \"{hash}\"");
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// The built module of a folder, or the file itself.
-fn module(from: &Path) -> Result<PathBuf> {
-    if from.is_file() {
-        return Ok(from.to_owned());
-    }
-    if !from.exists() {
-        return Err(Error::invalid(format!("there is no {}", from.display())));
-    }
-    let language = language::of(from)?;
-    eprintln!("building {} ({})", from.display(), language.name());
-    language.build(from)
 }

@@ -1,7 +1,10 @@
 //! `tidemill plugin …`: what an author of plugins works with
 
 mod build;
+mod found;
 mod language;
+mod new;
+mod test;
 
 use crate::error::Result;
 use std::process::ExitCode;
@@ -15,14 +18,20 @@ pub struct Plugin {
 
 #[derive(clap::Subcommand)]
 enum PluginCommand {
+    /// Begin a plugin: a folder that builds, with cases it passes.
+    New(new::New),
     /// Build a plugin, look whether it can run here, and say what it is.
     Build(build::Build),
+    /// Run a plugin's cases through it, and show what differs.
+    Test(test::Test),
 }
 
 impl Plugin {
     pub(super) fn run(self) -> Result<ExitCode> {
         match self.command {
+            PluginCommand::New(new) => new.run(),
             PluginCommand::Build(build) => build.run(),
+            PluginCommand::Test(test) => test.run(),
         }
     }
 }

@@ -18,10 +18,30 @@ pub(super) trait Language: Sync {
     fn files(&self, world: World) -> Vec<(&'static str, &'static str)>;
     /// Builds a folder; answers where its module or component is. An error says exactly which tool is missing and how to get it.
     fn build(&self, folder: &Path) -> Result<PathBuf>;
+    /// What is missing here to build with it, and how to get it; nothing where all is there.
+    fn missing(&self) -> Option<String> {
+        None
+    }
 }
 
 /// All of them; a folder belongs to the first whose main file it has.
 pub(super) const LANGUAGES: &[&dyn Language] = &[&script::Script, &rust::Rust];
+
+/// The languages that `plugin new` can begin a project of some world in.
+pub(super) fn begun() -> impl Iterator<Item = &'static dyn Language> {
+    let begins = |language: &&dyn Language| World::ALL.iter().any(|world| !language.files(*world).is_empty());
+    LANGUAGES.iter().copied().filter(begins)
+}
+
+/// A world in a sentence: `a parser`, `an enricher`.
+pub(super) fn article(world: World) -> &'static str {
+    match world {
+        World::Parser => "a parser",
+        World::Filter => "a filter",
+        World::Enricher => "an enricher",
+        World::Autoscaler => "an autoscaler",
+    }
+}
 
 /// The language of a folder.
 pub(super) fn of(folder: &Path) -> Result<&'static dyn Language> {
