@@ -10,10 +10,17 @@ use std::collections::BTreeSet;
 
 use regex_syntax::hir::{Class, Hir, HirKind};
 
+/// What most agents have in them, so that it tells little.
+const COMMON: [&str; 3] = [
+    "mozilla/5.0 (compatible; linux; u; android; windows nt; macintosh; x11; iphone; cpu; like mac os x) ",
+    " build/) applewebkit/ (khtml, like gecko) version/4.0 mobile/ safari/ chrome/ firefox/ gecko/",
+    " build) applewebkit; wv) http:// https:// .html",
+];
+
 type Words = BTreeSet<String>;
 
 /// More than this many texts are not kept exactly.
-const EXACT_MAX: usize = 48;
+const EXACT_MAX: usize = 96;
 
 /// Shorter words stand in nearly every text.
 const WORD_BYTES_MIN: usize = 3;
@@ -48,6 +55,7 @@ fn known(hir: &Hir) -> Known {
         HirKind::Repetition(repetition) => {
             let inside = known(&repetition.sub);
             match (repetition.min, repetition.max, inside.exact) {
+                (least, Some(most @ ..=3), Some(exact)) if exact.len() < 3 => exactly(repeats(&exact, least, most)),
                 (0, Some(1), Some(mut exact)) => {
                     exact.insert(String::new());
                     Known { exact: Some(exact), required: None }
@@ -56,12 +64,38 @@ fn known(hir: &Hir) -> Known {
                 (_, _, exact) => Known { exact: None, required: best(exact.into_iter().chain(inside.required)) },
             }
         }
-        HirKind::Concat(parts) => one_after_another(parts),
+        HirKind::Concat(_) => {
+            let mut parts = Vec::new();
+            flatten(hir, &mut parts);
+            one_after_another(&parts)
+        }
         HirKind::Alternation(parts) => one_of(parts),
     }
 }
 
-fn one_after_another(parts: &[Hir]) -> Known {
+/// The texts `least` to `most` times behind each other.
+fn repeats(texts: &Words, least: u32, most: u32) -> Words {
+    let mut all = Words::new();
+    let mut so_often = Words::from([String::new()]);
+    for times in 0..=most {
+        if times >= least {
+            all.extend(so_often.iter().cloned());
+        }
+        so_often = so_often.iter().flat_map(|before| texts.iter().map(move |text| format!("{before}{text}"))).collect();
+    }
+    all
+}
+
+/// The pieces that follow each other, also across the edges of groups: `; (SN[0-9])` begins with `; sn`.
+fn flatten<'h>(hir: &'h Hir, parts: &mut Vec<&'h Hir>) {
+    match hir.kind() {
+        HirKind::Concat(inside) => inside.iter().for_each(|part| flatten(part, parts)),
+        HirKind::Capture(capture) => flatten(&capture.sub, parts),
+        _ => parts.push(hir),
+    }
+}
+
+fn one_after_another(parts: &[&Hir]) -> Known {
     let mut candidates = Vec::new();
     let mut all_exact = true;
     let mut run = Words::from([String::new()]);
@@ -79,7 +113,11 @@ fn one_after_another(parts: &[Hir]) -> Known {
         }
     }
     candidates.push(run.clone());
-    if all_exact { Known { exact: Some(run), required: None } } else { Known { exact: None, required: best(candidates) } }
+    if all_exact {
+        Known { exact: Some(run), required: None }
+    } else {
+        Known { exact: None, required: best(candidates) }
+    }
 }
 
 fn one_of(parts: &[Hir]) -> Known {
@@ -90,15 +128,19 @@ fn one_of(parts: &[Hir]) -> Known {
         // Kept whole although it may be long: a list of names is the best thing to look for.
         return Known { exact: Some(exact), required: None };
     }
-    let required: Option<Vec<Words>> = parts.into_iter().map(|part| best(part.exact.into_iter().chain(part.required))).collect();
+    let required: Option<Vec<Words>> =
+        parts.into_iter().map(|part| best(part.exact.into_iter().chain(part.required))).collect();
     Known { exact: None, required: required.map(|sets| sets.into_iter().flatten().collect()) }
 }
 
-/// Of several sets, each enough by itself, the one whose shortest word is longest.
+/// Of several sets, each enough by itself, the rarest in texts: without common words, and with the longest shortest one.
 fn best(candidates: impl IntoIterator<Item = Words>) -> Option<Words> {
     let shortest = |words: &Words| words.iter().map(String::len).min().unwrap_or(0);
+    let rare = |words: &Words| {
+        !words.iter().any(|word| COMMON.iter().any(|common| common.contains(word.as_str()) || word == common))
+    };
     let useful = candidates.into_iter().filter(|words| shortest(words) >= WORD_BYTES_MIN);
-    useful.max_by_key(|words| (shortest(words).min(6), std::cmp::Reverse(words.len())))
+    useful.max_by_key(|words| (rare(words), shortest(words).min(6), std::cmp::Reverse(words.len())))
 }
 
 /// The characters of a small class, without regard to case.
@@ -112,7 +154,7 @@ fn chars(class: &Class) -> Option<Words> {
         }
         chars.extend((range.start()..=range.end()).map(|byte| char::from(byte.to_ascii_lowercase()).to_string()));
     }
-    (chars.len() <= 8).then_some(chars)
+    (chars.len() <= 10).then_some(chars)
 }
 
 fn exactly(texts: impl IntoIterator<Item = String>) -> Known {

@@ -20,7 +20,14 @@ pub fn folder() -> Result<PathBuf, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // Without the filter, cargo would fetch what only other systems need.
     let mut command = Command::new(cargo);
-    command.args(["metadata", "--format-version", "1", "--filter-platform", "wasm32-unknown-unknown", "--manifest-path"]);
+    command.args([
+        "metadata",
+        "--format-version",
+        "1",
+        "--filter-platform",
+        "wasm32-unknown-unknown",
+        "--manifest-path",
+    ]);
     let output = command.arg(&manifest).output().map_err(|error| format!("cargo metadata: {error}"))?;
     if !output.status.success() {
         return Err(format!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr)));

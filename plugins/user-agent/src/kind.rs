@@ -4,10 +4,42 @@
 
 /// Libraries and commands begin with their name.
 const TOOLS: [&str; 36] = [
-    "Apache-HttpClient", "ApacheBench", "CFNetwork", "Dart/", "ELB-HealthChecker", "Faraday", "Go ", "Go-http-client", "GoogleHC",
-    "GuzzleHttp", "HTTPie", "Java", "PHP", "PostmanRuntime", "Prometheus", "Python-urllib", "Python/", "Ruby", "Scrapy", "Wget",
-    "aiohttp", "axios", "curl", "git/", "grpc-", "httpx", "insomnia", "k6/", "kube-probe", "libcurl", "libwww-perl", "node-fetch",
-    "okhttp", "python-httpx", "python-requests", "undici",
+    "Apache-HttpClient",
+    "ApacheBench",
+    "CFNetwork",
+    "Dart/",
+    "ELB-HealthChecker",
+    "Faraday",
+    "Go ",
+    "Go-http-client",
+    "GoogleHC",
+    "GuzzleHttp",
+    "HTTPie",
+    "Java",
+    "PHP",
+    "PostmanRuntime",
+    "Prometheus",
+    "Python-urllib",
+    "Python/",
+    "Ruby",
+    "Scrapy",
+    "Wget",
+    "aiohttp",
+    "axios",
+    "curl",
+    "git/",
+    "grpc-",
+    "httpx",
+    "insomnia",
+    "k6/",
+    "kube-probe",
+    "libcurl",
+    "libwww-perl",
+    "node-fetch",
+    "okhttp",
+    "python-httpx",
+    "python-requests",
+    "undici",
 ];
 
 /// What fetches pages for machines says so in one of these ways.
@@ -37,8 +69,12 @@ pub fn kind(agent: &str, os: Option<&str>, device: Option<&str>) -> &'static str
         Some("Android") => "tablet",
         Some("iOS" | "KaiOS" | "Windows Phone" | "Windows Mobile" | "Bada") => "mobile",
         Some(os) if os.starts_with("Symbian") || os.starts_with("BlackBerry") => "mobile",
-        Some("Windows" | "Mac OS X" | "Mac OS" | "Chrome OS" | "Linux" | "FreeBSD" | "OpenBSD" | "NetBSD" | "Solaris") => "desktop",
-        Some("Ubuntu" | "Fedora" | "Debian" | "Red Hat" | "CentOS" | "SUSE" | "Gentoo" | "Arch Linux" | "Mandriva") => "desktop",
+        Some(
+            "Windows" | "Mac OS X" | "Mac OS" | "Chrome OS" | "Linux" | "FreeBSD" | "OpenBSD" | "NetBSD" | "Solaris",
+        ) => "desktop",
+        Some("Ubuntu" | "Fedora" | "Debian" | "Red Hat" | "CentOS" | "SUSE" | "Gentoo" | "Arch Linux" | "Mandriva") => {
+            "desktop"
+        }
         _ => "unknown",
     }
 }

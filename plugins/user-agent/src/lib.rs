@@ -37,7 +37,10 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { field: "user_agent".to_owned(), columns: Column::ALL.map(|column| column.name().to_owned()).to_vec() }
+        Settings {
+            field: "user_agent".to_owned(),
+            columns: Column::ALL.map(|column| column.name().to_owned()).to_vec(),
+        }
     }
 }
 

@@ -59,7 +59,8 @@ fn family(name: &str) -> Option<String> {
 }
 
 fn version(parts: [&Option<String>; 4]) -> Option<String> {
-    let there: Vec<&str> = parts.into_iter().map_while(|part| part.as_deref().filter(|part| !part.is_empty())).collect();
+    let there: Vec<&str> =
+        parts.into_iter().map_while(|part| part.as_deref().filter(|part| !part.is_empty())).collect();
     (!there.is_empty()).then(|| there.join("."))
 }
 
@@ -122,7 +123,8 @@ fn agents_of_access_logs() {
     let published: ua_parser::Regexes = serde_yaml_ng::from_str(&text).unwrap();
     let published = ua_parser::Extractor::try_from(published).unwrap();
     let agents: Vec<&str> = agents.iter().map(String::as_str).collect();
-    let columns = ["ua_family", "ua_version", "os_family", "os_version", "device_family", "device_brand", "device_model"];
+    let columns =
+        ["ua_family", "ua_version", "os_family", "os_version", "device_family", "device_brand", "device_model"];
     let mut different = Vec::new();
     for (agent, got) in agents.iter().zip(enrich(&agents, &columns)) {
         let (browser, os, device) = published.extract(agent);
@@ -142,7 +144,12 @@ fn agents_of_access_logs() {
             different.push(format!("{agent}\n  is {got:?}, uap says {expected:?}"));
         }
     }
-    println!("{} of {} agents as uap says; these differ:\n{}", agents.len() - different.len(), agents.len(), different.join("\n"));
+    println!(
+        "{} of {} agents as uap says; these differ:\n{}",
+        agents.len() - different.len(),
+        agents.len(),
+        different.join("\n")
+    );
     assert!(agents.len() > 500, "{} agents", agents.len());
     // The regexes that come with the crate are some months older than those published last.
     assert!(different.len() * 50 < agents.len(), "{} of {} differ", different.len(), agents.len());

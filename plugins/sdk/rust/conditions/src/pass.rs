@@ -1,6 +1,4 @@
 //! the passes over a column: each clears the mask where its condition does not hold
-//!
-//! The mask says `drop` while the passes run and is turned into `keep` at the end.
 
 use std::cmp::Ordering;
 use std::ops::RangeInclusive;
@@ -10,110 +8,106 @@ use tidemill_plugin::{BytesColumn, Column};
 
 use crate::condition::{Condition, Literal, Number};
 
-/// Sets `keep` to 0 where every condition holds and to 1 elsewhere.
-pub fn keep(column: Column<'_>, conditions: &[Condition], keep: &mut [u8]) {
-    let drop = keep;
-    drop.fill(1);
+/// Leaves a 1 in `mask` where every condition holds, and clears it elsewhere.
+pub fn mark(column: Column<'_>, conditions: &[Condition], mask: &mut [u8]) {
+    mask.fill(1);
     for condition in conditions {
-        narrow(column, condition, drop);
-    }
-    for flag in drop {
-        *flag ^= 1;
+        narrow(column, condition, mask);
     }
 }
 
-fn narrow(column: Column<'_>, condition: &Condition, drop: &mut [u8]) {
+fn narrow(column: Column<'_>, condition: &Condition, mask: &mut [u8]) {
     if let Condition::IsNull(wanted) = condition {
-        return narrow_to_null(column.validity(), *wanted, drop);
+        return narrow_to_null(column.validity(), *wanted, mask);
     }
-    narrow_to_null(column.validity(), false, drop);
+    narrow_to_null(column.validity(), false, mask);
     let narrowed = if let Some(ints) = column.ints() {
-        narrow_ints(ints.values(), condition, drop)
+        narrow_ints(ints.values(), condition, mask)
     } else if let Some(timestamps) = column.timestamps() {
-        narrow_timestamps(timestamps.values(), condition, drop)
+        narrow_timestamps(timestamps.values(), condition, mask)
     } else if let Some(floats) = column.floats() {
-        narrow_floats(floats.values(), condition, drop)
+        narrow_floats(floats.values(), condition, mask)
     } else if let Some(bytes) = column.bytes() {
-        narrow_bytes(bytes, condition, drop);
+        narrow_bytes(bytes, condition, mask);
         true
     } else {
         false
     };
     if !narrowed {
-        narrow_one_by_one(column, condition, drop);
+        narrow_one_by_one(column, condition, mask);
     }
 }
 
-fn narrow_to_null(validity: Option<&[u8]>, null: bool, drop: &mut [u8]) {
+fn narrow_to_null(validity: Option<&[u8]>, null: bool, mask: &mut [u8]) {
     match validity {
-        Some(validity) => each(drop, validity, |valid| (valid == 0) == null),
-        None if null => drop.fill(0),
+        Some(validity) => each(mask, validity, |valid| (valid == 0) == null),
+        None if null => mask.fill(0),
         None => {}
     }
 }
 
 /// The loop that the compiler turns into vector instructions.
 #[inline]
-fn each<T: Copy>(drop: &mut [u8], values: &[T], holds: impl Fn(T) -> bool) {
-    for (flag, value) in drop.iter_mut().zip(values) {
+fn each<T: Copy>(mask: &mut [u8], values: &[T], holds: impl Fn(T) -> bool) {
+    for (flag, value) in mask.iter_mut().zip(values) {
         *flag &= u8::from(holds(*value));
     }
 }
 
 /// Comparisons with numbers become a range of integers; whatever is none is left to the slow way.
-fn narrow_ints(values: &[i64], condition: &Condition, drop: &mut [u8]) -> bool {
+fn narrow_ints(values: &[i64], condition: &Condition, mask: &mut [u8]) -> bool {
     match condition {
         Condition::NotEquals(literal) => match number_range(&Condition::Equals(literal.clone())) {
-            Some(range) => each(drop, values, |value| !range.contains(&value)),
+            Some(range) => each(mask, values, |value| !range.contains(&value)),
             None => return false,
         },
         Condition::OneOf(literals) => {
             let ranges: Option<Vec<_>> =
                 literals.iter().map(|literal| number_range(&Condition::Equals(literal.clone()))).collect();
             match ranges {
-                Some(ranges) => each(drop, values, |value| ranges.iter().any(|range| range.contains(&value))),
+                Some(ranges) => each(mask, values, |value| ranges.iter().any(|range| range.contains(&value))),
                 None => return false,
             }
         }
         condition => match number_range(condition) {
-            Some(range) => narrow_to_range(values, range, drop),
+            Some(range) => narrow_to_range(values, range, mask),
             None => return false,
         },
     }
     true
 }
 
-fn narrow_floats(values: &[f64], condition: &Condition, drop: &mut [u8]) -> bool {
+fn narrow_floats(values: &[f64], condition: &Condition, mask: &mut [u8]) -> bool {
     let number = |literal: &Literal| literal.number.map(Number::as_float);
     match condition {
-        Condition::Equals(literal) => number(literal).map(|number| each(drop, values, |value| value == number)),
-        Condition::NotEquals(literal) => number(literal).map(|number| each(drop, values, |value| value != number)),
-        Condition::LessThan(literal) => number(literal).map(|number| each(drop, values, |value| value < number)),
-        Condition::AtMost(literal) => number(literal).map(|number| each(drop, values, |value| value <= number)),
-        Condition::GreaterThan(literal) => number(literal).map(|number| each(drop, values, |value| value > number)),
-        Condition::AtLeast(literal) => number(literal).map(|number| each(drop, values, |value| value >= number)),
+        Condition::Equals(literal) => number(literal).map(|number| each(mask, values, |value| value == number)),
+        Condition::NotEquals(literal) => number(literal).map(|number| each(mask, values, |value| value != number)),
+        Condition::LessThan(literal) => number(literal).map(|number| each(mask, values, |value| value < number)),
+        Condition::AtMost(literal) => number(literal).map(|number| each(mask, values, |value| value <= number)),
+        Condition::GreaterThan(literal) => number(literal).map(|number| each(mask, values, |value| value > number)),
+        Condition::AtLeast(literal) => number(literal).map(|number| each(mask, values, |value| value >= number)),
         _ => None,
     }
     .is_some()
 }
 
-fn narrow_timestamps(values: &[i64], condition: &Condition, drop: &mut [u8]) -> bool {
+fn narrow_timestamps(values: &[i64], condition: &Condition, mask: &mut [u8]) -> bool {
     let at = |literal: &Literal| literal.timestamp;
     match condition {
-        Condition::Equals(literal) => at(literal).map(|at| each(drop, values, |value| value == at)),
-        Condition::NotEquals(literal) => at(literal).map(|at| each(drop, values, |value| value != at)),
-        Condition::LessThan(literal) => at(literal).map(|at| each(drop, values, |value| value < at)),
-        Condition::AtMost(literal) => at(literal).map(|at| each(drop, values, |value| value <= at)),
-        Condition::GreaterThan(literal) => at(literal).map(|at| each(drop, values, |value| value > at)),
-        Condition::AtLeast(literal) => at(literal).map(|at| each(drop, values, |value| value >= at)),
+        Condition::Equals(literal) => at(literal).map(|at| each(mask, values, |value| value == at)),
+        Condition::NotEquals(literal) => at(literal).map(|at| each(mask, values, |value| value != at)),
+        Condition::LessThan(literal) => at(literal).map(|at| each(mask, values, |value| value < at)),
+        Condition::AtMost(literal) => at(literal).map(|at| each(mask, values, |value| value <= at)),
+        Condition::GreaterThan(literal) => at(literal).map(|at| each(mask, values, |value| value > at)),
+        Condition::AtLeast(literal) => at(literal).map(|at| each(mask, values, |value| value >= at)),
         _ => None,
     }
     .is_some()
 }
 
-fn narrow_to_range(values: &[i64], range: RangeInclusive<i64>, drop: &mut [u8]) {
+fn narrow_to_range(values: &[i64], range: RangeInclusive<i64>, mask: &mut [u8]) {
     let (lowest, highest) = range.into_inner();
-    each(drop, values, |value| (value >= lowest) & (value <= highest));
+    each(mask, values, |value| (value >= lowest) & (value <= highest));
 }
 
 /// The integers that meet a condition on a number, exact also where the number has a fraction.
@@ -143,30 +137,30 @@ fn rounded(number: Number, round: fn(f64) -> f64) -> i128 {
     }
 }
 
-fn narrow_bytes(column: BytesColumn<'_>, condition: &Condition, drop: &mut [u8]) {
+fn narrow_bytes(column: BytesColumn<'_>, condition: &Condition, mask: &mut [u8]) {
     if let Some((indices, distinct)) = column.dictionary() {
         let holds: Vec<u8> = distinct.map(|value| u8::from(bytes_hold(value, condition))).collect();
-        return each(drop, indices, |index| holds.get(index as usize) == Some(&1));
+        return each(mask, indices, |index| holds.get(index as usize) == Some(&1));
     }
     if let (Condition::Contains(finder), Some((offsets, data))) = (condition, column.plain())
         && !finder.needle().is_empty()
     {
-        return narrow_to_containing(finder, offsets, data, drop);
+        return narrow_to_containing(finder, offsets, data, mask);
     }
-    for (flag, value) in drop.iter_mut().zip(column.iter()) {
+    for (flag, value) in mask.iter_mut().zip(column.iter()) {
         *flag &= u8::from(value.is_some_and(|value| bytes_hold(value, condition)));
     }
 }
 
 /// One search over the whole column: what lies between two finds is passed over at the speed of memory.
-fn narrow_to_containing(finder: &Finder<'_>, offsets: &[u32], data: &[u8], drop: &mut [u8]) {
+fn narrow_to_containing(finder: &Finder<'_>, offsets: &[u32], data: &[u8], mask: &mut [u8]) {
     let mut row = 0;
     let mut from = 0;
     while let Some(found) = data.get(from..).and_then(|rest| finder.find(rest)) {
         let (start, end) = (from + found, from + found + finder.needle().len());
         // Rows that end before the find do not contain it.
-        while row < drop.len() && offsets.get(row + 1).is_some_and(|row_end| *row_end as usize <= start) {
-            drop[row] = 0;
+        while row < mask.len() && offsets.get(row + 1).is_some_and(|row_end| *row_end as usize <= start) {
+            mask[row] = 0;
             row += 1;
         }
         let Some(row_end) = offsets.get(row + 1).map(|row_end| *row_end as usize) else { break };
@@ -177,12 +171,12 @@ fn narrow_to_containing(finder: &Finder<'_>, offsets: &[u32], data: &[u8], drop:
             from = start + 1;
         }
     }
-    drop.iter_mut().skip(row).for_each(|flag| *flag = 0);
+    mask.iter_mut().skip(row).for_each(|flag| *flag = 0);
 }
 
-fn narrow_one_by_one(column: Column<'_>, condition: &Condition, drop: &mut [u8]) {
+fn narrow_one_by_one(column: Column<'_>, condition: &Condition, mask: &mut [u8]) {
     let booleans = column.booleans();
-    for (row, flag) in drop.iter_mut().enumerate() {
+    for (row, flag) in mask.iter_mut().enumerate() {
         if *flag == 0 {
             continue;
         }

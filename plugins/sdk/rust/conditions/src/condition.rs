@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use tidemill_plugin::time;
 
-/// The stage's `settings` table.
+/// A table of conditions as people write it: `{ field = "status", at_least = 500 }`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -62,6 +62,7 @@ pub enum Number {
 type Comparison = (&'static str, Option<Json>, fn(Literal) -> Condition);
 
 impl Settings {
+    /// The conditions; an error names the setting.
     pub fn conditions(self) -> Result<Vec<Condition>, String> {
         if self.field.is_empty() {
             return Err("`field` is missing; name the column to look at".to_owned());
@@ -96,6 +97,7 @@ impl Settings {
 }
 
 impl Condition {
+    /// Whether an absent value meets it.
     pub fn holds_for_null(&self) -> bool {
         matches!(self, Condition::IsNull(true))
     }
