@@ -28,6 +28,7 @@ pub mod log;
 mod open;
 mod output;
 mod slices;
+pub mod state;
 pub mod tables;
 pub mod time;
 
