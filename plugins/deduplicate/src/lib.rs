@@ -62,7 +62,9 @@ impl Plugin for Deduplicate {
         let tag = tag(&settings);
         let Settings { fields, window, keys_max, refresh, time } = settings;
         if fields.is_empty() || fields.iter().any(String::is_empty) {
-            return Err("`fields` names no field; events are the same where these fields are, such as [\"body\"]".to_owned());
+            return Err(
+                "`fields` names no field; events are the same where these fields are, such as [\"body\"]".to_owned()
+            );
         }
         if keys_max == 0 || keys_max > KEYS_MAX {
             return Err(format!("`keys_max` is {keys_max}; write 1 to {KEYS_MAX}"));
@@ -98,7 +100,8 @@ impl Filter for Deduplicate {
             let Some(hash) = fields.hash(row, 0) else { continue };
             // An event without a time is as old as the one before.
             now = times.and_then(|times| times.get(row)).unwrap_or(now);
-            let seen = memory.time_of(hash).filter(|seen| self.window.is_none_or(|window| now.saturating_sub(*seen) < window));
+            let seen =
+                memory.time_of(hash).filter(|seen| self.window.is_none_or(|window| now.saturating_sub(*seen) < window));
             match seen {
                 Some(_) => {
                     output.drop_row(row);

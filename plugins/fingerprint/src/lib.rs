@@ -61,7 +61,9 @@ impl Plugin for Fingerprint {
     fn configure(settings: Settings) -> Result<(Fingerprint, Contract), String> {
         let Settings { fields, algorithm, column } = settings;
         if fields.is_empty() || fields.iter().any(String::is_empty) {
-            return Err("`fields` names no field; name those that make an event, such as [\"host\", \"message\"]".to_owned());
+            return Err(
+                "`fields` names no field; name those that make an event, such as [\"host\", \"message\"]".to_owned()
+            );
         }
         if column.is_empty() {
             return Err("`column` is empty; name the column to write".to_owned());

@@ -12,8 +12,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
-use tidemill_plugin::{Batch, Build, Column, Context, Contract, DataType, Enriched, Enricher, Floats, Ints, Plugin, Words, tables};
 use tidemill_plugin::Texts;
+use tidemill_plugin::{
+    Batch, Build, Column, Context, Contract, DataType, Enriched, Enricher, Floats, Ints, Plugin, Words, tables,
+};
 
 /// A configured enricher.
 pub struct Geoip {
@@ -100,11 +102,14 @@ impl Plugin for Geoip {
         };
         let columns: Vec<Added> = wanted.into_iter().map(added).collect();
         let contract = columns.iter().fold(Contract::new().reads(&field), |contract, added| {
-            contract.writes(&added.name, match added.cell {
-                Cell::Utf8 => DataType::Utf8,
-                Cell::Int64 => DataType::Int64,
-                Cell::Float64 => DataType::Float64,
-            })
+            contract.writes(
+                &added.name,
+                match added.cell {
+                    Cell::Utf8 => DataType::Utf8,
+                    Cell::Int64 => DataType::Int64,
+                    Cell::Float64 => DataType::Float64,
+                },
+            )
         });
         Ok((Geoip { table, network, field, columns }, contract))
     }

@@ -102,7 +102,9 @@ impl Share {
                 // A float of 1 is 2^64 here, which `as` takes to `u64::MAX`.
                 Ok(Share { step: (ratio * 2f64.powi(64)) as u64 })
             }
-            (None, Some(ratio)) => Err(format!("`ratio` is {ratio}; write a number above 0 and at most 1, such as 0.1")),
+            (None, Some(ratio)) => {
+                Err(format!("`ratio` is {ratio}; write a number above 0 and at most 1, such as 0.1"))
+            }
             (None, None) => Err("say how many to keep: `one_in = 10`, or `ratio = 0.1`".to_owned()),
             (Some(_), Some(_)) => Err("`ratio` and `one_in` say the same thing; leave one of them out".to_owned()),
         }
