@@ -80,5 +80,5 @@ fn has_check_digit(digits: &[u8]) -> bool {
             _ => u32::from(*digit) * 2 / 10 + u32::from(*digit) * 2 % 10,
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
