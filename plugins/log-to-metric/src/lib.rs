@@ -51,7 +51,6 @@ impl Plugin for LogToMetric {
         let contract = metrics.iter().flat_map(Metric::reads).fold(Contract::new(), Contract::reads);
         let contract = contract
             .reads("timestamp")
-            .reads(settings::SOURCE)
             .writes("name", DataType::Utf8)
             .writes("kind", DataType::Utf8)
             .writes("value", DataType::Float64)

@@ -4,8 +4,6 @@ use serde::Deserialize;
 use tidemill_conditions::Where;
 use tidemill_plugin::{Batch, Column};
 
-use crate::settings::SOURCE;
-
 /// What a metric is.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "lowercase")]
@@ -40,15 +38,15 @@ pub struct Observer<'a> {
 }
 
 impl Metric {
-    /// The labels its rows can have, in the order of [`Observer::labels`].
+    /// The labels that its rows can have.
     pub fn labels(&self) -> impl Iterator<Item = &str> {
         let bounds = (self.kind == Kind::Histogram).then_some("le");
         self.own_labels().chain(bounds)
     }
 
-    /// The labels of its series: `source` first.
+    /// The labels of its series, in the order of [`Observer::labels`].
     pub fn own_labels(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(SOURCE).chain(self.labels.iter().map(|(label, _)| label.as_str()))
+        self.labels.iter().map(|(label, _)| label.as_str())
     }
 
     /// The columns it needs.
@@ -64,11 +62,10 @@ impl Metric {
             condition.mark(input, &mut seen);
             seen
         });
-        let fields = std::iter::once(SOURCE).chain(self.labels.iter().map(|(_, field)| field.as_str()));
         Observer {
             seen,
             field: self.field.as_ref().map(|field| input.column(field)),
-            labels: fields.map(|field| input.column(field)).collect(),
+            labels: self.labels.iter().map(|(_, field)| input.column(field)).collect(),
         }
     }
 }
@@ -88,7 +85,7 @@ impl Observer<'_> {
         value.is_finite().then_some(value)
     }
 
-    /// A row's labels as bytes that no other labels have: each 0 where absent, else its length and 1, and its bytes.
+    /// A row's labels, each absent where its field is.
     pub fn labels(&self, row: usize) -> Vec<Option<Vec<u8>>> {
         let text =
             |column: &Option<Column<'_>>| column.and_then(|column| column.text_of(row)).map(|text| text.into_owned());

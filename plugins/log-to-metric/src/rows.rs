@@ -4,7 +4,7 @@ use tidemill_plugin::{Floats, Parsed, Timestamps, Words};
 
 use crate::metric::Metric;
 
-/// A series' labels: the source first, then as the metric has them.
+/// A series' labels, in the order in which the metric has them.
 pub type Labels = Vec<Option<Vec<u8>>>;
 
 /// Rows of metrics.

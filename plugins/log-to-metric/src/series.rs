@@ -64,8 +64,7 @@ impl AllSeries {
         let count = self.counts.entry(number).or_default();
         let mut key = (number, labels);
         if *count >= series_max && !self.series.contains_key(&key) {
-            // The source stays: its totals are no other's.
-            key.1.iter_mut().skip(1).for_each(|label| *label = Some(b"other".to_vec()));
+            key.1.iter_mut().for_each(|label| *label = Some(b"other".to_vec()));
         }
         self.series.entry(key).or_insert_with(|| {
             *count += 1;

@@ -7,9 +7,6 @@ use tidemill_conditions::Where;
 
 use crate::metric::{Kind, Metric};
 
-/// The label that tells lanes apart: each source has totals of its own.
-pub const SOURCE: &str = "source";
-
 /// The stage's `settings` table.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -90,8 +87,8 @@ impl One {
         if let Some(label) = labels.keys().find(|label| !is_name(label, "")) {
             return Err(format!("the label `{label}` is not letters, digits and `_`"));
         }
-        if let Some(label) = labels.keys().find(|label| [SOURCE, "le"].contains(&label.as_str())) {
-            return Err(format!("the label `{label}` is taken; call it by another name"));
+        if labels.contains_key("le") {
+            return Err("the label `le` is for the bounds of buckets; call it by another name".to_owned());
         }
         if field.is_none() && kind != Kind::Counter {
             return Err("`field` is missing: name the field whose value is meant".to_owned());

@@ -16,17 +16,20 @@ mod find;
 mod replace;
 mod token;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use tidemill_plugin::{Batch, Column, Context, Contract, DataType, Enriched, Enricher, Ints, Plugin, Texts};
+use tidemill_plugin::{
+    Batch, Binaries, BytesColumn, Column, Context, Contract, DataType, Enriched, Enricher, Ints, Plugin, Texts,
+};
 
 use find::{Finders, Kind};
 use replace::{Replace, Replacer};
 
 /// A configured enricher.
 pub struct Redact {
-    /// The columns to look through; none: every column of text.
+    /// The columns to look through; none: every column of text or bytes.
     fields: Vec<String>,
     finders: Finders,
     replacer: Replacer,
@@ -75,12 +78,12 @@ impl Plugin for Redact {
         }
         let finders = Finders::new(&find, patterns)?;
         let replacer = Replacer::new(replace, key)?;
+        // Open, because a column stays what it is, text or bytes, and is written only where something was found.
         let mut contract = match fields.is_empty() {
-            true => Contract::new().reads("*").open_schema(),
-            false => fields
-                .iter()
-                .fold(Contract::new(), |contract, field| contract.reads(field).writes(field, DataType::Utf8)),
-        };
+            true => Contract::new().reads("*"),
+            false => fields.iter().fold(Contract::new(), Contract::reads),
+        }
+        .open_schema();
         if let Some(count) = &count {
             contract = contract.writes(count, DataType::Int64);
         }
@@ -93,8 +96,8 @@ impl Enricher for Redact {
         let mut counts = vec![0; input.rows()];
         for column in input.columns() {
             let wanted = self.fields.is_empty() || self.fields.iter().any(|field| field == column.name());
-            if wanted && column.type_name() == "utf8" {
-                self.redact(column, &mut counts, output);
+            if wanted && let Some(texts) = column.bytes() {
+                self.redact(column, texts, &mut counts, output);
             }
         }
         if let Some(count) = &self.count {
@@ -108,8 +111,7 @@ impl Enricher for Redact {
 
 impl Redact {
     /// Writes the column anew if anything of it has to go.
-    fn redact(&self, column: Column<'_>, counts: &mut [i64], output: &mut Enriched) {
-        let Some(texts) = column.bytes() else { return };
+    fn redact(&self, column: Column<'_>, texts: BytesColumn<'_>, counts: &mut [i64], output: &mut Enriched) {
         let mut places = Vec::new();
         let mut found: Vec<(usize, Vec<u8>)> = Vec::new();
         for (row, text) in texts.iter().enumerate() {
@@ -123,15 +125,21 @@ impl Redact {
         if found.is_empty() {
             return;
         }
-        let mut values = Texts::with_rows(counts.len(), texts.plain().map_or(0, |(_, data)| data.len()));
+        let bytes = texts.plain().map_or(0, |(_, data)| data.len());
         let mut found = found.into_iter().peekable();
-        for (row, text) in texts.iter().enumerate() {
-            match found.next_if(|(at, _)| *at == row) {
-                Some((_, replaced)) => values.push(replaced),
-                None => values.push_option(text),
-            }
+        let values = texts.iter().enumerate().map(|(row, text)| match found.next_if(|(at, _)| *at == row) {
+            Some((_, replaced)) => Some(Cow::Owned(replaced)),
+            None => text.map(Cow::Borrowed),
+        });
+        if column.type_name() == "binary" {
+            let mut column_out = Binaries::with_rows(counts.len(), bytes);
+            values.for_each(|value| column_out.push_option(value));
+            output.column(column.name(), column_out);
+        } else {
+            let mut column_out = Texts::with_rows(counts.len(), bytes);
+            values.for_each(|value| column_out.push_option(value));
+            output.column(column.name(), column_out);
         }
-        output.column(column.name(), values);
     }
 }
 
