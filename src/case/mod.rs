@@ -42,8 +42,14 @@ pub struct Case {
 enum Expects {
     /// `configure` fails with a message that has this in it.
     Refused(String),
-    Batches(Vec<Vec<Row>>),
+    Batches(Vec<Rows>),
     Ticks(Vec<Tick>),
+}
+
+/// One batch, and what `context.now` shows with it, if the case says.
+struct Rows {
+    now: Option<i64>,
+    rows: Vec<Row>,
 }
 
 /// One event, and what has to come of it; nothing is said of that in a case that waits for `--update`.
@@ -128,7 +134,7 @@ impl Case {
     /// The events that go in, a batch each, as they would come from a source; none for an autoscaler or refused settings.
     pub fn inputs(&self) -> Result<Vec<crate::event::Batch>> {
         match &self.expects {
-            Expects::Batches(batches) => batches.iter().map(|rows| rows::events(rows)).collect(),
+            Expects::Batches(batches) => batches.iter().map(|batch| rows::events(&batch.rows)).collect(),
             Expects::Refused(_) | Expects::Ticks(_) => Ok(Vec::new()),
         }
     }

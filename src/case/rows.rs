@@ -5,7 +5,7 @@
 use super::cell::{Cell, Cells};
 use super::differ::shown;
 use super::table::{batch, columns};
-use super::{Change, Failure, Outcome, Place, Row};
+use super::{Change, Failure, Outcome, Place, Row, Rows};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event::labels::{LabelsBuilder, PREFIX};
@@ -16,18 +16,23 @@ use crate::plugin::{Contract, Instance, World};
 use arrow::array::{ArrayRef, StringArray};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Which row of a case an event is: its source.
 const ROW: &str = "source";
 
-/// Runs the batches one after the other; a plugin that keeps state gets what the batch before left.
-pub(super) fn run(instance: Instance, batches: &[Vec<Row>], now: Option<i64>) -> Result<Vec<Failure>> {
+/// Runs the batches one after the other; a plugin that keeps state gets what the batch before left. Time goes on to the
+/// `now` of each batch that has one, and never back.
+pub(super) fn run(instance: Instance, batches: &[Rows], now: Option<i64>) -> Result<Vec<Failure>> {
     let world = instance.configured().plugin.world();
     let contract = instance.contract().clone();
-    let clock = Clock::held(now.unwrap_or_default());
-    let mut stage = Stage::new("tested", OnError::DeadLetter, instance, clock, now.is_some(), None);
+    let first = now.or_else(|| batches.iter().find_map(|batch| batch.now));
+    let clock = Clock::held(first.unwrap_or_default());
+    let mut stage = Stage::new("tested", OnError::DeadLetter, instance, clock.clone(), first.is_some(), None);
     let mut failures = Vec::new();
-    for (number, rows) in batches.iter().enumerate() {
+    for (number, Rows { now, rows }) in batches.iter().enumerate() {
+        let passed = now.map_or(0, |now| now.saturating_sub(clock.now()));
+        clock.advance(Duration::from_nanos(u64::try_from(passed).unwrap_or(0)));
         let events = events(rows)?;
         let mut came = outcomes(&mut stage, &events, world)?;
         for (at, row) in rows.iter().enumerate() {

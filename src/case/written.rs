@@ -1,7 +1,7 @@
 //! a case as it is written, checked key by key
 
 use super::cell::{Cell, Cells, nanos};
-use super::{Answer, Case, Expects, Outcome, Row, Tick, ticks};
+use super::{Answer, Case, Expects, Outcome, Row, Rows, Tick, ticks};
 use crate::error::{Error, Result, did_you_mean};
 use crate::plugin::Lookup;
 use std::collections::BTreeMap;
@@ -33,12 +33,14 @@ fn expects(table: &Table) -> Result<Expects> {
     let (rows, batches, ticks) = (list(table, "rows")?, list(table, "batches")?, list(table, "ticks")?);
     match (refused, rows, batches, ticks) {
         (Some(part), None, None, None) => Ok(Expects::Refused(part.to_owned())),
-        (None, Some(rows), None, None) => Ok(Expects::Batches(vec![rows_of(&rows)?])),
+        (None, Some(rows), None, None) => Ok(Expects::Batches(vec![Rows { now: None, rows: rows_of(&rows)? }])),
         (None, None, Some(batches), None) => {
             let batch = |(at, batch): (usize, &&Table)| {
                 let within = |error: Error| error.within(format!("batch {}", at + 1));
-                only(batch, &["rows"]).map_err(within)?;
-                rows_of(&list(batch, "rows").map_err(within)?.unwrap_or_default()).map_err(within)
+                only(batch, &["now", "rows"]).map_err(within)?;
+                let now = text_of(batch, "now").and_then(|now| now.map(nanos).transpose()).map_err(within)?;
+                let rows = rows_of(&list(batch, "rows").map_err(within)?.unwrap_or_default()).map_err(within)?;
+                Ok(Rows { now, rows })
             };
             Ok(Expects::Batches(batches.iter().enumerate().map(batch).collect::<Result<_>>()?))
         }

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! file ─► settings ─► configure ─► rows as one batch ─► the plugin ─► each row against `out`, `keep` or `error`
+//!                         ▲                │ state, where there are several `batches`
+//!                         └────────────────┘
 //! ```
 //!
 //! The format is described in `plugins/README.md`. A failure says which file and row, and shows what came out.
@@ -19,10 +21,10 @@ use crate::{Plugin, Request, Signal, Workload, cut_out, tables, time, wire};
 
 /// Runs every case of a parser.
 pub fn parser<P: Parser>(directory: &str) {
-    each_case::<P>(directory, |case, mut plugin, contract| {
+    each_batch::<P>(directory, |case, mut plugin, contract, state| {
         let input = case.batch(&contract)?;
         let mut output = Parsed::new(input.rows());
-        plugin.parse(&input, &case.context()?, &mut output)?;
+        plugin.parse(&input, &case.context(state)?, &mut output)?;
         let answer = output.into_wire()?;
         check_columns(&answer.columns, answer.rows as usize, &contract)?;
         let errors = by_row(&answer.errors);
@@ -33,30 +35,32 @@ pub fn parser<P: Parser>(directory: &str) {
         case.check_rows(&errors, |row| {
             let came_from_here = origin.iter().zip(&shown).filter(|(origin, _)| **origin as usize == row);
             came_from_here.map(|(_, shown)| shown.clone()).collect()
-        })
+        })?;
+        Ok(answer.state)
     });
 }
 
 /// Runs every case of an enricher.
 pub fn enricher<P: Enricher>(directory: &str) {
-    each_case::<P>(directory, |case, mut plugin, contract| {
+    each_batch::<P>(directory, |case, mut plugin, contract, state| {
         let input = case.batch(&contract)?;
         let mut output = Enriched::new(input.rows());
-        plugin.enrich(&input, &case.context()?, &mut output)?;
-        let (columns, errors, _) = output.into_wire()?;
+        plugin.enrich(&input, &case.context(state)?, &mut output)?;
+        let (columns, errors, state) = output.into_wire()?;
         check_columns(&columns, input.rows(), &contract)?;
         let shown = shown_rows(columns, &input, input.rows())?;
-        case.check_rows(&by_row(&errors), |row| vec![shown[row].clone()])
+        case.check_rows(&by_row(&errors), |row| vec![shown[row].clone()])?;
+        Ok(state)
     });
 }
 
 /// Runs every case of a filter.
 pub fn filter<P: Filter>(directory: &str) {
-    each_case::<P>(directory, |case, mut plugin, contract| {
+    each_batch::<P>(directory, |case, mut plugin, contract, state| {
         let input = case.batch(&contract)?;
         let mut output = Kept::new(input.rows());
-        plugin.keep(&input, &case.context()?, &mut output)?;
-        let (keep, errors, _) = output.into_wire();
+        plugin.keep(&input, &case.context(state)?, &mut output)?;
+        let (keep, errors, state) = output.into_wire();
         let errors = by_row(&errors);
         for (row, expected) in case.rows()?.iter().enumerate() {
             if check_error(row, expected, &errors)? {
@@ -68,7 +72,7 @@ pub fn filter<P: Filter>(directory: &str) {
                 return Err(format!("row {row}: keep is {}, expected {wanted}", keep[row] == 1));
             }
         }
-        Ok(())
+        Ok(state)
     });
 }
 
@@ -101,6 +105,30 @@ pub fn autoscaler<P: Autoscaler>(directory: &str) {
 
 struct Case(Table);
 
+/// One batch after the other, each with a new instance and the state that the one before left: whatever a plugin keeps
+/// in its fields only is gone, as it is where an instance vanishes. `check` gives back the state.
+fn each_batch<P: Plugin>(
+    directory: &str,
+    check: impl Fn(&Case, P, Contract, Option<Vec<u8>>) -> Result<Option<Vec<u8>>, String>,
+) {
+    each_case::<P>(directory, |case, plugin, contract| {
+        let Some(batches) = case.0.get("batches").and_then(Value::as_array) else {
+            return check(case, plugin, contract, None).map(drop);
+        };
+        drop(plugin);
+        let mut state = None;
+        for (number, batch) in batches.iter().enumerate() {
+            let (plugin, contract) = crate::configure::<P>(&case.settings()?)?;
+            let batch = Case(batch.as_table().cloned().ok_or(format!("batch {number} is no table"))?);
+            // A plugin that says nothing about its state keeps the one it has.
+            let kept = state.clone().filter(|_| contract.keeps_state);
+            let left = check(&batch, plugin, contract, kept).map_err(|error| format!("batch {number}: {error}"))?;
+            state = left.or(state);
+        }
+        Ok(())
+    });
+}
+
 fn each_case<P: Plugin>(directory: &str, run: impl Fn(&Case, P, Contract) -> Result<(), String>) {
     let files = files(Path::new(directory));
     assert!(!files.is_empty(), "{directory}: there are no cases");
@@ -131,9 +159,7 @@ fn run_case<P: Plugin>(case: &Case, run: impl Fn(&Case, P, Contract) -> Result<(
         let mut lines = csv.trim().lines().map(|line| line.split(',').map(str::to_owned).collect());
         tables::provide(name, lines.next().unwrap_or_default(), lines.collect());
     }
-    let settings = case.0.get("settings").cloned().unwrap_or(Value::Table(Table::new()));
-    let settings = serde_json::to_string(&settings).map_err(|error| error.to_string())?;
-    let configured = crate::configure::<P>(&settings);
+    let configured = crate::configure::<P>(&case.settings()?);
     match (case.0.get("refused").and_then(Value::as_str), configured) {
         (None, Ok((plugin, contract))) => run(case, plugin, contract),
         (None, Err(error)) => Err(format!("settings refused: {error}")),
@@ -152,9 +178,15 @@ impl Case {
         self.list("rows")
     }
 
-    fn context(&self) -> Result<Context, String> {
+    /// The stage's `settings` as JSON text.
+    fn settings(&self) -> Result<String, String> {
+        let settings = self.0.get("settings").cloned().unwrap_or(Value::Table(Table::new()));
+        serde_json::to_string(&settings).map_err(|error| error.to_string())
+    }
+
+    fn context(&self, state: Option<Vec<u8>>) -> Result<Context, String> {
         let now = self.0.get("now").and_then(Value::as_str).map(time::parse_rfc3339).transpose()?;
-        Ok(Context { now, state: None })
+        Ok(Context { now, state })
     }
 
     /// The rows as one batch, with the columns that the contract reads and at least one row has.

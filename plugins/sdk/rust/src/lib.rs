@@ -28,6 +28,9 @@ pub mod log;
 mod open;
 mod output;
 mod slices;
+#[cfg(all(feature = "cases", not(target_arch = "wasm32")))]
+pub mod split;
+pub mod state;
 pub mod tables;
 pub mod time;
 

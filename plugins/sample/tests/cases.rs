@@ -1,0 +1,4 @@
+#[test]
+fn cases() {
+    tidemill_plugin::cases::filter::<sample::Sample>(concat!(env!("CARGO_MANIFEST_DIR"), "/cases"));
+}
