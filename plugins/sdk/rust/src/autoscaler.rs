@@ -20,6 +20,18 @@ pub struct Request {
 }
 
 impl Request {
+    /// The amount of a signal by its name; the error is a sentence for [`Request::hold`].
+    pub fn amount(&self, name: &str) -> Result<f64, String> {
+        let signal = self.signal(name).ok_or_else(|| format!("there is no signal `{name}`"))?;
+        signal.amount().map_err(|why| format!("{name} {why}"))
+    }
+
+    /// As many as now, with why, and the state as it was.
+    pub fn hold(&self, why: &str) -> Proposal {
+        let now = self.workload.replicas;
+        Proposal { replicas: now, reason: format!("held at {now}: {why}"), state: self.state.clone() }
+    }
+
     /// A signal by its name.
     pub fn signal(&self, name: &str) -> Option<&Signal> {
         self.signals.iter().find(|signal| signal.name == name)
@@ -97,6 +109,42 @@ pub struct Signal {
     pub caught_up_at: Option<i64>,
 }
 
+impl Signal {
+    /// Its amount: the first row's `value`, or its only column of numbers; finite and not negative. The error follows the signal's
+    /// name: `is missing (no row)`.
+    pub fn amount(&self) -> Result<f64, String> {
+        let because = |state: &str| match self.message.as_str() {
+            "" => state.to_owned(),
+            message => format!("{state} ({message})"),
+        };
+        match self.freshness {
+            Freshness::Missing => return Err(because("is missing")),
+            Freshness::Failed => return Err(because("failed")),
+            Freshness::Fresh | Freshness::Stale => (),
+        }
+        match self.first_number()? {
+            value if value.is_finite() && value >= 0.0 => Ok(value),
+            value => Err(format!("is {value}, which is no amount")),
+        }
+    }
+
+    fn first_number(&self) -> Result<f64, String> {
+        let numbers = || self.table.columns().filter_map(|column| Some((column.name(), column.floats()?)));
+        let chosen = match numbers().find(|(name, _)| *name == "value") {
+            Some((_, column)) => column,
+            None => {
+                let mut all = numbers();
+                match (all.next(), all.next()) {
+                    (Some((_, column)), None) => column,
+                    (None, _) => return Err("has no column of numbers; call one `value`".to_owned()),
+                    (Some(_), Some(_)) => return Err("has several columns of numbers; call one `value`".to_owned()),
+                }
+            }
+        };
+        chosen.get(0).ok_or_else(|| "has no value in its first row".to_owned())
+    }
+}
+
 /// Whether a signal can be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
@@ -108,6 +156,16 @@ pub enum Freshness {
     Missing,
     /// Not answered.
     Failed,
+}
+
+/// `1 replica`, `3 replicas`.
+pub fn in_replicas(count: u32) -> String {
+    format!("{count} replica{}", if count == 1 { "" } else { "s" })
+}
+
+/// A number of replicas from a quotient, rounded up; a hair of floating point above a whole number costs no replica.
+pub fn whole_replicas(wanted: f64) -> u32 {
+    (wanted - wanted * 1e-9).ceil() as u32 // saturates; NaN is 0
 }
 
 /// How many replicas to run, and why.

@@ -34,7 +34,9 @@ pub mod state;
 pub mod tables;
 pub mod time;
 
-pub use autoscaler::{Advice, Decision, Freshness, Proposal, Replica, Request, Signal, Workload};
+pub use autoscaler::{
+    Advice, Decision, Freshness, Proposal, Replica, Request, Signal, Workload, in_replicas, whole_replicas,
+};
 pub use batch::{Batch, BytesColumn, Column, FloatColumn, NumberColumn, TextColumn};
 pub use builders::{Binaries, Booleans, Build, Floats, Ints, Texts, Timestamps, Words};
 pub use contract::Contract;

@@ -1,0 +1,4 @@
+#[test]
+fn cases() {
+    tidemill_plugin::cases::autoscaler::<forecast::Forecast>(concat!(env!("CARGO_MANIFEST_DIR"), "/cases"));
+}

@@ -1,0 +1,4 @@
+#[test]
+fn cases() {
+    tidemill_plugin::cases::autoscaler::<panic::Panic>(concat!(env!("CARGO_MANIFEST_DIR"), "/cases"));
+}

@@ -1,0 +1,4 @@
+#[test]
+fn cases() {
+    tidemill_plugin::cases::autoscaler::<queue::Queue>(concat!(env!("CARGO_MANIFEST_DIR"), "/cases"));
+}
