@@ -1,7 +1,13 @@
 //! the languages that plugins can be written in: how a folder of each is told, begun and built
 
+mod c;
+mod clang;
+mod cpp;
 mod rust;
 mod script;
+mod template;
+mod tools;
+mod zig;
 
 use crate::error::{Error, Result};
 use crate::plugin::World;
@@ -18,10 +24,14 @@ pub(super) trait Language: Sync {
     fn files(&self, world: World) -> Vec<(&'static str, &'static str)>;
     /// Builds a folder; answers where its module or component is. An error says exactly which tool is missing and how to get it.
     fn build(&self, folder: &Path) -> Result<PathBuf>;
+    /// What is missing here to build it and how to get it; none if nothing is.
+    fn missing(&self) -> Option<String> {
+        None
+    }
 }
 
 /// All of them; a folder belongs to the first whose main file it has.
-pub(super) const LANGUAGES: &[&dyn Language] = &[&script::Script, &rust::Rust];
+pub(super) const LANGUAGES: &[&dyn Language] = &[&script::Script, &rust::Rust, &c::C, &cpp::Cpp, &zig::Zig];
 
 /// The language of a folder.
 pub(super) fn of(folder: &Path) -> Result<&'static dyn Language> {
