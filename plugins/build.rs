@@ -4,7 +4,8 @@
 //! plugins/** ─► cargo, for wasm32 ─► <target>/plugins/…/<name>.wasm ─► copies beside OUT_DIR ─► bundled.rs
 //! ```
 //!
-//! Writes `$OUT_DIR/bundled.rs` with `pub const BUNDLED: &[(&str, &[u8])]`, the bundled plugins as core modules, and sets
+//! Writes `$OUT_DIR/bundled.rs` with `pub const BUNDLED: &[(&str, &[u8])]`, the bundled plugins as core modules; `rust_sdk.rs`
+//! with the files of the SDK that `tidemill plugin new` puts into a project; and sets
 //! `TIDEMILL_TEST_PLUGINS` to a folder that holds the examples and the zoo as `<name>.wasm`.
 //!
 //! **Always:** the nested cargo sees nothing of the outer one's settings, so that both builds are the same everywhere.
@@ -52,6 +53,7 @@ fn build() -> Result<(), String> {
         copy_if_changed(&built.join(format!("{}.wasm", name.replace('-', "_"))), &copies.join(format!("{name}.wasm")))?;
     }
     write_if_changed(&out.join("bundled.rs"), &bundled_source(&bundled, &copies))?;
+    write_if_changed(&out.join("rust_sdk.rs"), &sdk_source(&plugins)?)?;
     println!("cargo:rustc-env=TIDEMILL_TEST_PLUGINS={}", copies.display());
     if glibc().is_some_and(|version| version >= (2, 36)) {
         println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
@@ -126,6 +128,41 @@ fn bundled_source(bundled: &[String], copies: &Path) -> String {
          pub const BUNDLED: &[(&str, &[u8])] = &[\n{}];\n",
         entries.collect::<String>()
     )
+}
+
+/// The SDK as it stands in a project: the workspace's manifest with the SDK's crates alone, and their files; and the versions that
+/// were tried.
+fn sdk_source(plugins: &Path) -> Result<String, String> {
+    let manifest = plugins.join("Cargo.toml");
+    let manifest = fs::read_to_string(&manifest).map_err(|error| format!("{}: {error}", manifest.display()))?;
+    let (before, rest) = manifest.split_once("members = [").ok_or("plugins/Cargo.toml: no members")?;
+    let (_, after) = rest.split_once(']').ok_or("plugins/Cargo.toml: members without an end")?;
+    let manifest = format!("{before}members = [\"sdk/rust\", \"sdk/rust/worlds/*\"]{after}");
+    let mut paths = Vec::new();
+    files(&plugins.join("sdk/rust"), &mut paths)?;
+    paths.sort();
+    let entries = paths.iter().map(|path| {
+        let within = path.strip_prefix(plugins).unwrap_or(path).display();
+        format!("    (\"tidemill/{within}\", include_str!({path:?})),\n")
+    });
+    Ok(format!(
+        "pub const LOCK: &str = include_str!({:?});\npub const FILES: &[(&str, &str)] = &[\n    (\"tidemill/Cargo.toml\", {manifest:?}),\n{}];\n",
+        plugins.join("Cargo.lock"),
+        entries.collect::<String>()
+    ))
+}
+
+/// The manifests and sources in a folder and below.
+fn files(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), String> {
+    let listing = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    for path in listing.flatten().map(|entry| entry.path()) {
+        if path.is_dir() && !path.ends_with("target") {
+            files(&path, found)?;
+        } else if path.ends_with("Cargo.toml") || path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    Ok(())
 }
 
 /// Whoever reads while this writes sees the old file or the new one; who has the same bytes sees no change at all.

@@ -16,7 +16,7 @@ functions.";
 #[command(after_help = RECIPES)]
 pub struct Build {
     /// The plugin's folder, or a .wasm file.
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", default_value = ".")]
     from: PathBuf,
     /// Where the component goes; its name with .wasm, here, if not given.
     #[arg(short, long, value_name = "FILE")]

@@ -2,6 +2,7 @@
 
 mod build;
 mod language;
+mod new;
 
 use crate::error::Result;
 use std::process::ExitCode;
@@ -15,6 +16,8 @@ pub struct Plugin {
 
 #[derive(clap::Subcommand)]
 enum PluginCommand {
+    /// Begin a plugin: a folder that builds, with cases it passes.
+    New(new::New),
     /// Build a plugin, look whether it can run here, and say what it is.
     Build(build::Build),
 }
@@ -22,6 +25,7 @@ enum PluginCommand {
 impl Plugin {
     pub(super) fn run(self) -> Result<ExitCode> {
         match self.command {
+            PluginCommand::New(new) => new.run(),
             PluginCommand::Build(build) => build.run(),
         }
     }

@@ -33,6 +33,22 @@ pub(super) trait Language: Sync {
 /// All of them; a folder belongs to the first whose main file it has.
 pub(super) const LANGUAGES: &[&dyn Language] = &[&script::Script, &rust::Rust, &c::C, &cpp::Cpp, &zig::Zig];
 
+/// The languages that `plugin new` can begin a project of some world in.
+pub(super) fn begun() -> impl Iterator<Item = &'static dyn Language> {
+    let begins = |language: &&dyn Language| World::ALL.iter().any(|world| !language.files(*world).is_empty());
+    LANGUAGES.iter().copied().filter(begins)
+}
+
+/// A world in a sentence: `a parser`, `an enricher`.
+pub(super) fn article(world: World) -> &'static str {
+    match world {
+        World::Parser => "a parser",
+        World::Filter => "a filter",
+        World::Enricher => "an enricher",
+        World::Autoscaler => "an autoscaler",
+    }
+}
+
 /// The language of a folder.
 pub(super) fn of(folder: &Path) -> Result<&'static dyn Language> {
     let found = LANGUAGES.iter().find(|language| folder.join(language.main_file()).is_file());

@@ -10,6 +10,56 @@ use toolchain::Toolchain;
 #[allow(clippy::disallowed_methods, missing_docs, reason = "it is the build script's too, which has no clock")]
 mod toolchain;
 
+/// The SDK as files, of which the build script makes a list: a project is built with what this binary brings along.
+mod sdk {
+    include!(concat!(env!("OUT_DIR"), "/rust_sdk.rs"));
+}
+
+const WIT: &str = include_str!("../../../../wit/tidemill.wit");
+
+/// A file of the templates.
+macro_rules! template {
+    ($path:literal) => {
+        include_str!(concat!("../../../../plugins/templates/rust/", $path))
+    };
+}
+
+const IGNORED: &str = template!("ignored");
+
+const PARSER: &[(&str, &str)] = &[
+    ("Cargo.toml", template!("parser/manifest.toml")),
+    ("src/lib.rs", template!("parser/lib.rs")),
+    ("tests/cases.rs", template!("parser/cases.rs")),
+    ("cases/lines.toml", template!("parser/lines.toml")),
+    ("cases/default-level.toml", template!("parser/default-level.toml")),
+    ("cases/refused.toml", template!("parser/refused.toml")),
+];
+
+const FILTER: &[(&str, &str)] = &[
+    ("Cargo.toml", template!("filter/manifest.toml")),
+    ("src/lib.rs", template!("filter/lib.rs")),
+    ("tests/cases.rs", template!("filter/cases.rs")),
+    ("cases/levels.toml", template!("filter/levels.toml")),
+    ("cases/refused.toml", template!("filter/refused.toml")),
+];
+
+const ENRICHER: &[(&str, &str)] = &[
+    ("Cargo.toml", template!("enricher/manifest.toml")),
+    ("src/lib.rs", template!("enricher/lib.rs")),
+    ("tests/cases.rs", template!("enricher/cases.rs")),
+    ("cases/classes.toml", template!("enricher/classes.toml")),
+    ("cases/field.toml", template!("enricher/field.toml")),
+    ("cases/refused.toml", template!("enricher/refused.toml")),
+];
+
+const AUTOSCALER: &[(&str, &str)] = &[
+    ("Cargo.toml", template!("autoscaler/manifest.toml")),
+    ("src/lib.rs", template!("autoscaler/lib.rs")),
+    ("tests/cases.rs", template!("autoscaler/cases.rs")),
+    ("cases/ticks.toml", template!("autoscaler/ticks.toml")),
+    ("cases/refused.toml", template!("autoscaler/refused.toml")),
+];
+
 pub(super) struct Rust;
 
 impl Language for Rust {
@@ -21,12 +71,23 @@ impl Language for Rust {
         "Cargo.toml"
     }
 
-    fn files(&self, _: World) -> Vec<(&'static str, &'static str)> {
-        Vec::new()
+    fn files(&self, world: World) -> Vec<(&'static str, &'static str)> {
+        let own = match world {
+            World::Parser => PARSER,
+            World::Filter => FILTER,
+            World::Enricher => ENRICHER,
+            World::Autoscaler => AUTOSCALER,
+        };
+        let shared = [(".gitignore", IGNORED), ("Cargo.lock", sdk::LOCK), ("wit/tidemill.wit", WIT)];
+        own.iter().chain(&shared).chain(sdk::FILES).copied().collect()
     }
 
     fn build(&self, folder: &Path) -> Result<PathBuf> {
         let toolchain = Toolchain::find(&PathBuf::from("rustc")).map_err(Error::invalid)?;
         toolchain.build_one(folder).map_err(Error::invalid)
+    }
+
+    fn missing(&self) -> Option<String> {
+        Toolchain::find(&PathBuf::from("rustc")).err()
     }
 }

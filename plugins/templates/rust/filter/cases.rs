@@ -1,0 +1,6 @@
+//! every file in cases/, run natively; `tidemill plugin test` runs them through WebAssembly
+
+#[test]
+fn cases() {
+    tidemill_plugin::cases::filter::<plugin::Least>(concat!(env!("CARGO_MANIFEST_DIR"), "/cases"));
+}
