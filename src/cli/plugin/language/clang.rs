@@ -106,7 +106,17 @@ pub(super) fn build(dialect: Dialect, sdk: &[(&str, &str)], project: &Path) -> R
         let object = PathBuf::from("build").join(format!("{name}.o"));
         let mut command = compiler.command(&project, is_cpp);
         command.args(if is_cpp { &["-std=c++20", "-fno-exceptions", "-fno-rtti"][..] } else { &["-std=gnu11"] });
-        command.args(["-O3", "-msimd128", "-Wall", "-Wextra", "-Wno-unused-parameter", "-I.", "-Ibuild/sdk", "-c", "-o"]);
+        command.args([
+            "-O3",
+            "-msimd128",
+            "-Wall",
+            "-Wextra",
+            "-Wno-unused-parameter",
+            "-I.",
+            "-Ibuild/sdk",
+            "-c",
+            "-o",
+        ]);
         command.arg(&object).arg(&source);
         tools::run(command)?;
         objects.push(object);

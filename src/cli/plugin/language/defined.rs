@@ -34,7 +34,8 @@ pub(super) fn world(file: &Path, names: &[&str], spelling: Spelling, verb: &str)
     match found.as_slice() {
         [(world, _)] => Ok(*world),
         [] => {
-            let each = World::ALL.map(|world| format!("{} (a {})", spelling(world).join(" or "), world.word()));
+            let each = |world: &World| format!("{} ({})", spelling(*world).join(" or "), super::article(*world));
+            let each: Vec<String> = World::ALL.iter().map(each).collect();
             let file = file.display();
             Err(Error::invalid(format!("{file}: it is of no world yet; {verb} one of {}", each.join(", "))))
         }

@@ -38,7 +38,7 @@ impl Language for Go {
     }
 
     fn main_file(&self) -> &'static str {
-        "go.mod"
+        "plugin.go"
     }
 
     fn files(&self, world: World) -> Vec<(&'static str, &'static str)> {

@@ -68,8 +68,12 @@ pub(super) fn build(folder: &Path, main_file: &str) -> Result<PathBuf> {
     let source = tools::read(&project.join(main_file))?;
     let world = defined::world(&folder.join(main_file), &defined::exports(&source), defined::javascript, "export")?;
     let lent = tools::lend(SDK, &project, &build.join("sdk"))?;
-    let (interface, _) = world.export();
-    let interface = interface.rsplit('/').next().and_then(|name| name.split('@').next()).unwrap_or_default();
+    let interface = match world {
+        World::Parser => "parsing",
+        World::Filter => "filtering",
+        World::Enricher => "enriching",
+        World::Autoscaler => "autoscaling",
+    };
     let entry = format!(
         "import * as made from \"../{main_file}\";\nimport {{ component }} from \"tidemill\";\n\
          export const {{ plugin, {interface} }} = component(made, \"{}\");\n",
@@ -96,7 +100,9 @@ pub(super) fn build(folder: &Path, main_file: &str) -> Result<PathBuf> {
 /// esbuild and componentize-qjs: the project's own, those on the PATH, or those of plugins/setup.sh. Else what is missing.
 fn find(project: &Path) -> Result<(Tool, Tool), String> {
     let find = |name| {
-        Tool::of_node(project, name).or_else(|| Tool::on_path(name)).or_else(|| Tool::of_node(&tools::folder().join("node"), name))
+        Tool::of_node(project, name)
+            .or_else(|| Tool::on_path(name))
+            .or_else(|| Tool::of_node(&tools::folder().join("node"), name))
     };
     match (find("esbuild"), find("componentize-qjs")) {
         (Some(esbuild), Some(componentize)) if Tool::on_path("node").is_some() => Ok((esbuild, componentize)),

@@ -5,8 +5,13 @@ use serde_json::{Value, json};
 /// `{"files": [names], "lines": [[file, line], …]}` for the lines of a bundle; a line that nobody wrote is `[]`.
 pub(super) fn of_source_map(text: &str) -> Option<Value> {
     let map: Value = serde_json::from_str(text).ok()?;
-    let files: Vec<&str> =
-        map.get("sources")?.as_array()?.iter().filter_map(Value::as_str).filter_map(|path| path.rsplit('/').next()).collect();
+    let files: Vec<&str> = map
+        .get("sources")?
+        .as_array()?
+        .iter()
+        .filter_map(Value::as_str)
+        .filter_map(|path| path.rsplit('/').next())
+        .collect();
     let (mut file, mut line) = (0, 0);
     let lines: Vec<Value> = map
         .get("mappings")?
@@ -55,7 +60,8 @@ mod tests {
 
     #[test]
     fn lines_of_a_bundle_know_where_they_came_from() {
-        let map = r#"{"version":3,"sources":["../sdk/tidemill.js","../plugin.js"],"mappings":";AAAO;AACA,SAAS;ACEhB;"}"#;
+        let map =
+            r#"{"version":3,"sources":["../sdk/tidemill.js","../plugin.js"],"mappings":";AAAO;AACA,SAAS;ACEhB;"}"#;
         let wanted = json!({ "files": ["tidemill.js", "plugin.js"], "lines": [[], [0, 1], [0, 2], [1, 4], []] });
         assert_eq!(of_source_map(map), Some(wanted));
         assert_eq!(of_source_map("{}"), None);

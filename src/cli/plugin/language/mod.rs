@@ -3,10 +3,16 @@
 mod c;
 mod clang;
 mod cpp;
+mod defined;
+mod go;
+mod javascript;
+mod lines;
+mod python;
 mod rust;
 mod script;
 mod template;
 mod tools;
+mod typescript;
 mod zig;
 
 use crate::error::{Error, Result};
@@ -31,7 +37,17 @@ pub(super) trait Language: Sync {
 }
 
 /// All of them; a folder belongs to the first whose main file it has.
-pub(super) const LANGUAGES: &[&dyn Language] = &[&script::Script, &rust::Rust, &c::C, &cpp::Cpp, &zig::Zig];
+pub(super) const LANGUAGES: &[&dyn Language] = &[
+    &script::Script,
+    &rust::Rust,
+    &c::C,
+    &cpp::Cpp,
+    &zig::Zig,
+    &go::Go,
+    &javascript::JavaScript,
+    &typescript::TypeScript,
+    &python::Python,
+];
 
 /// The languages that `plugin new` can begin a project of some world in.
 pub(super) fn begun() -> impl Iterator<Item = &'static dyn Language> {

@@ -27,8 +27,29 @@ impl Tool {
         pythons.filter(|python| python.is_file() || python.components().count() == 1).find_map(|python| {
             let has = format!("import importlib.util as u, sys; sys.exit(u.find_spec('{module}') is None)");
             let asked = Command::new(&python).args(["-c", &has]).stdin(Stdio::null()).stderr(Stdio::null()).status();
-            asked.is_ok_and(|ended| ended.success()).then(|| Tool { words: vec![python.into(), "-m".into(), module.into()] })
+            asked
+                .is_ok_and(|ended| ended.success())
+                .then(|| Tool { words: vec![python.into(), "-m".into(), module.into()] })
         })
+    }
+
+    /// A program in a place, if it is there.
+    pub(super) fn at(path: &Path) -> Option<Tool> {
+        path.is_file().then(|| Tool { words: vec![path.into()] })
+    }
+
+    /// A program that pip installed: in the virtual environment that is active, on the `PATH`, or in the one that plugins/setup.sh makes.
+    pub(super) fn in_venv(name: &str) -> Option<Tool> {
+        let active = std::env::var_os("VIRTUAL_ENV").map(|root| PathBuf::from(root).join("bin").join(name));
+        active
+            .and_then(|path| Tool::at(&path))
+            .or_else(|| Tool::on_path(name))
+            .or_else(|| Tool::at(&folder().join("python/bin").join(name)))
+    }
+
+    /// A program that npm installed for a folder, or for one above it.
+    pub(super) fn of_node(folder: &Path, name: &str) -> Option<Tool> {
+        folder.ancestors().find_map(|above| Tool::at(&above.join("node_modules/.bin").join(name)))
     }
 
     /// A command that runs it in a folder.
@@ -59,8 +80,22 @@ pub(super) fn run(mut command: Command) -> Result<()> {
     let ended = command.status().map_err(|error| Error::io(format!("cannot run {program}"), error))?;
     match ended.success() {
         true => Ok(()),
-        false => Err(Error::invalid(format!("{program} could not build it ({ended}); what it found wrong stands above"))),
+        false => {
+            Err(Error::invalid(format!("{program} could not build it ({ended}); what it found wrong stands above")))
+        }
     }
+}
+
+/// Reads a file of a project.
+pub(super) fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| Error::io(format!("cannot read {}", path.display()), error))
+}
+
+/// Writes a file of a build, and the folder it is in.
+pub(super) fn write(path: &Path, text: &str) -> Result<()> {
+    let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    let written = made.and_then(|()| std::fs::write(path, text));
+    written.map_err(|error| Error::io(format!("cannot write {}", path.display()), error))
 }
 
 /// `build/` inside a project, made if it is not there.
