@@ -1,0 +1,26 @@
+// Package filter makes a plugin that says which events go on.
+package filter
+
+import (
+	"unsafe"
+
+	"tidemill"
+)
+
+// Export makes this program a plugin. configure checks the settings, a struct with json tags: a key that it does not have is refused.
+func Export[S any](info tidemill.Info, configure func(S) (tidemill.Contract, tidemill.Call, error)) {
+	tidemill.Export(info, func(settings S) (tidemill.Contract, tidemill.Call, tidemill.Decide, error) {
+		contract, call, err := configure(settings)
+		return contract, call, nil, err
+	})
+}
+
+//go:wasmexport tidemill:plugin/filtering@0.1.0#keep
+func keep(rows, columns, count, hasNow uint32, now int64, hasState, state, stateSize uint32) unsafe.Pointer {
+	return tidemill.Keep(tidemill.Input{
+		Rows: rows, Columns: columns, Count: count, HasNow: hasNow, Now: now, HasState: hasState, State: state, StateSize: stateSize,
+	})
+}
+
+//go:wasmexport cabi_post_tidemill:plugin/filtering@0.1.0#keep
+func done(unsafe.Pointer) { tidemill.Done() }
