@@ -6,10 +6,18 @@
 #   a C compiler                    cc                                 apt-get install build-essential
 #   Rust for wasm32                 rustup's target                    Debian's rustc-web, cargo-web, rust-web-src,
 #                                   or Debian's sources of std         then rustup target add, then apt-get
+#
+# With names of languages behind it, it makes the machine able to build plugins in those instead: plugins/setup.sh c cpp zig
+#
+#   c                               clang, lld, wasi-libc; or zig      apt-get, else zig
+#   cpp                             libc++ for wasm32 too; or zig      apt-get, else zig
+#   zig                             zig, or Python's ziglang           pip install ziglang, in $tools/python
 set -euo pipefail
 
 target=wasm32-unknown-unknown
 packages=(rustc-web cargo-web rust-web-src)
+# What no package manager of the system has goes here; `tidemill plugin build` looks here too.
+tools=${TIDEMILL_TOOLS:-${XDG_DATA_HOME:-$HOME/.local/share}/tidemill}
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -81,6 +89,66 @@ rust_for_wasm() {
     fail "found no way to build for $target; run: rustup target add $target (or, on Debian: apt-get install ${wanted[*]})"
 }
 
-c_compiler
-rust_for_wasm
+# Installs packages of PyPI into a virtual environment of our own: Debian's Python refuses them elsewhere.
+install_python() {
+    command -v python3 >/dev/null || install python3 python3-venv || fail "there is no python3; install it, then run this again"
+    say "installing $* with pip into $tools/python"
+    [[ -x $tools/python/bin/pip ]] || python3 -m venv "$tools/python" || { install python3-venv && python3 -m venv "$tools/python"; } ||
+        fail "python3 -m venv $tools/python failed; on Debian: apt-get install python3-venv"
+    "$tools/python/bin/pip" install --quiet --disable-pip-version-check "$@" || fail "pip could not install $*"
+}
+
+# Whether clang here makes WebAssembly out of a program in C or C++ (`c`, `c++`) with the standard library.
+has_clang() {
+    local header=stdlib.h compiler=clang flags=() made
+    if [[ $1 == c++ ]]; then header=string compiler=clang++ flags=(-stdlib=libc++); fi
+    command -v "$compiler" >/dev/null || return 1
+    made=$(mktemp) || return 1
+    if printf '#include <%s>\nint main(void) { return 0; }\n' "$header" |
+        "$compiler" --target=wasm32-wasi "${flags[@]}" -x "$1" -o "$made" - 2>/dev/null; then
+        rm -f "$made"
+        return 0
+    fi
+    rm -f "$made"
+    return 1
+}
+
+has_zig() {
+    command -v zig >/dev/null || python3 -m ziglang version >/dev/null 2>&1 || "$tools/python/bin/python" -m ziglang version >/dev/null 2>&1
+}
+
+# One function for each language: `setup_NAME` installs what its plugins need.
+
+setup_c() {
+    has_clang c || has_zig || install clang lld wasi-libc libclang-rt-dev-wasm32 || setup_zig
+    has_clang c || has_zig || fail "neither clang nor zig builds C for WebAssembly here"
+    say "C: $(has_clang c && echo clang || echo zig) builds it"
+}
+
+setup_cpp() {
+    has_clang c++ || has_zig || install clang lld wasi-libc libclang-rt-dev-wasm32 libc++-dev-wasm32 libc++abi-dev-wasm32 || setup_zig
+    has_clang c++ || has_zig || fail "neither clang++ nor zig builds C++ for WebAssembly here"
+    say "C++: $(has_clang c++ && echo clang++ || echo zig) builds it"
+}
+
+setup_zig() {
+    has_zig || install_python ziglang
+    has_zig || fail "pip installed ziglang, but $tools/python/bin/python -m ziglang does not run"
+    say "Zig: it is there"
+}
+
+setup_rust() {
+    c_compiler
+    rust_for_wasm
+}
+
+languages=("$@")
+[[ $# -gt 0 ]] || languages=(rust)
+for language in "${languages[@]}"; do
+    if [[ $(type -t "setup_$language") != function ]]; then
+        known=$(compgen -A function setup_ | sed s/^setup_// | tr '\n' ' ')
+        fail "there is no language $language; there is: ${known% }"
+    fi
+done
+for language in "${languages[@]}"; do "setup_$language"; done
 say "ready"
