@@ -1,7 +1,13 @@
 //! the languages that plugins can be written in: how a folder of each is told, begun and built
 
+mod c;
+mod clang;
+mod cpp;
 mod rust;
 mod script;
+mod template;
+mod tools;
+mod zig;
 
 use crate::error::{Error, Result};
 use crate::plugin::World;
@@ -25,7 +31,7 @@ pub(super) trait Language: Sync {
 }
 
 /// All of them; a folder belongs to the first whose main file it has.
-pub(super) const LANGUAGES: &[&dyn Language] = &[&script::Script, &rust::Rust];
+pub(super) const LANGUAGES: &[&dyn Language] = &[&script::Script, &rust::Rust, &c::C, &cpp::Cpp, &zig::Zig];
 
 /// The languages that `plugin new` can begin a project of some world in.
 pub(super) fn begun() -> impl Iterator<Item = &'static dyn Language> {

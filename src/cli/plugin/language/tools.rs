@@ -1,0 +1,104 @@
+//! compilers of this machine: where they are looked for, and how they are run
+
+use crate::error::{Error, Result};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A program and the arguments that come before one's own: `zig`, or `python3 -m ziglang`.
+#[derive(Clone, Debug)]
+pub(super) struct Tool {
+    words: Vec<OsString>,
+}
+
+impl Tool {
+    /// A program on the `PATH`.
+    pub(super) fn on_path(name: &str) -> Option<Tool> {
+        let folders = std::env::var_os("PATH")?;
+        let found = std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())?;
+        Some(Tool { words: vec![found.into()] })
+    }
+
+    /// A module of the first Python that has it: the virtual environment that is active, the one that plugins/setup.sh makes, the system's.
+    pub(super) fn of_python(module: &str) -> Option<Tool> {
+        let of_setup = Some(folder().join("python").join("bin/python"));
+        let active = std::env::var_os("VIRTUAL_ENV").map(|root| PathBuf::from(root).join("bin/python"));
+        let pythons = [active, of_setup, Some(PathBuf::from("python3"))].into_iter().flatten();
+        pythons.filter(|python| python.is_file() || python.components().count() == 1).find_map(|python| {
+            let has = format!("import importlib.util as u, sys; sys.exit(u.find_spec('{module}') is None)");
+            let asked = Command::new(&python).args(["-c", &has]).stdin(Stdio::null()).stderr(Stdio::null()).status();
+            asked.is_ok_and(|ended| ended.success()).then(|| Tool { words: vec![python.into(), "-m".into(), module.into()] })
+        })
+    }
+
+    /// A command that runs it in a folder.
+    pub(super) fn command(&self, folder: &Path) -> Command {
+        let mut words = self.words.iter();
+        let mut command = Command::new(words.next().map_or("".as_ref(), OsString::as_os_str));
+        command.args(words).current_dir(folder).stdin(Stdio::null());
+        command
+    }
+
+    /// As one would type it.
+    pub(super) fn shown(&self) -> String {
+        self.words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Where plugins/setup.sh puts what no package manager of the system has.
+pub(super) fn folder() -> PathBuf {
+    let named = std::env::var_os("TIDEMILL_TOOLS").map(PathBuf::from);
+    let data = || std::env::var_os("XDG_DATA_HOME").map(|data| PathBuf::from(data).join("tidemill"));
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share/tidemill"));
+    named.or_else(data).or_else(home).unwrap_or_default()
+}
+
+/// Runs a compiler; what it says goes where our own words go, as it says it.
+pub(super) fn run(mut command: Command) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let ended = command.status().map_err(|error| Error::io(format!("cannot run {program}"), error))?;
+    match ended.success() {
+        true => Ok(()),
+        false => Err(Error::invalid(format!("{program} could not build it ({ended}); what it found wrong stands above"))),
+    }
+}
+
+/// `build/` inside a project, made if it is not there.
+pub(super) fn build_folder(project: &Path) -> Result<PathBuf> {
+    // Compilers run inside of the project: a path from here would be another one there.
+    let project =
+        project.canonicalize().map_err(|error| Error::io(format!("cannot open {}", project.display()), error))?;
+    let folder = project.join("build");
+    std::fs::create_dir_all(&folder).map_err(|error| Error::io(format!("cannot make {}", folder.display()), error))?;
+    Ok(folder)
+}
+
+/// Puts files of an SDK into a folder, unless the project has the first of them as its own; answers whether it did.
+pub(super) fn lend(sdk: &[(&str, &str)], project: &Path, folder: &Path) -> Result<bool> {
+    if sdk.first().is_some_and(|(name, _)| project.join(name).is_file()) {
+        return Ok(false);
+    }
+    std::fs::create_dir_all(folder).map_err(|error| Error::io(format!("cannot make {}", folder.display()), error))?;
+    for (name, text) in sdk {
+        let to = folder.join(name);
+        if std::fs::read(&to).is_ok_and(|old| old == text.as_bytes()) {
+            continue;
+        }
+        std::fs::write(&to, text).map_err(|error| Error::io(format!("cannot write {}", to.display()), error))?;
+    }
+    Ok(true)
+}
+
+/// The sources right inside a project, by their endings, in order.
+pub(super) fn sources(project: &Path, endings: &[&str]) -> Result<Vec<PathBuf>> {
+    let listing =
+        std::fs::read_dir(project).map_err(|error| Error::io(format!("cannot read {}", project.display()), error))?;
+    let names = listing.flatten().filter(|entry| entry.path().is_file()).map(|entry| PathBuf::from(entry.file_name()));
+    let is_source = |name: &PathBuf| {
+        let ending = name.extension().map(|ending| ending.to_string_lossy().into_owned());
+        ending.is_some_and(|ending| endings.contains(&ending.as_str()))
+    };
+    let mut names: Vec<PathBuf> = names.filter(is_source).collect();
+    names.sort();
+    Ok(names)
+}
