@@ -102,6 +102,60 @@ tm_text tm_copy(tm_text text) {
     return (tm_text){copy, text.size};
 }
 
+// ---- UTF-8 --------------------------------------------------------------------------------------------------------------------
+
+// How many bytes the character at `at` has; if it is none, how many belong to what there is of it, and `valid` is false.
+static uint32_t character(const uint8_t *at, uint32_t left, bool *valid) {
+    const uint8_t lead = at[0];
+    const uint32_t size = lead < 0x80 ? 1 : lead < 0xC2 ? 0 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : lead < 0xF5 ? 4 : 0;
+    *valid = false;
+    if (!size) return 1;
+    for (uint32_t next = 1; next < size; next++) {
+        uint8_t low = 0x80, high = 0xBF;
+        if (next == 1 && lead == 0xE0) low = 0xA0; // written longer than need be
+        if (next == 1 && lead == 0xED) high = 0x9F; // half of a surrogate pair
+        if (next == 1 && lead == 0xF0) low = 0x90;
+        if (next == 1 && lead == 0xF4) high = 0x8F; // beyond Unicode
+        if (next == left || at[next] < low || at[next] > high) return next;
+    }
+    *valid = true;
+    return size;
+}
+
+// How many bytes from the start on are UTF-8.
+static uint32_t utf8_size(tm_text text) {
+    uint32_t at = 0;
+    for (bool valid = true; at < text.size;) {
+#ifdef __wasm_simd128__
+        while (at + 16 <= text.size && !wasm_i8x16_bitmask(wasm_v128_load(text.data + at))) at += 16;
+        if (at == text.size) break;
+#endif
+        const uint32_t size = character((const uint8_t *)text.data + at, text.size - at, &valid);
+        if (!valid) break;
+        at += size;
+    }
+    return at;
+}
+
+// The text, with U+FFFD for what is not UTF-8.
+static tm_text utf8(tm_text text) {
+    uint32_t good = utf8_size(text);
+    if (good == text.size) return text;
+    char *made = tm_alloc((size_t)text.size * 3), *to = made;
+    while (true) {
+        memcpy(to, text.data, good);
+        to += good;
+        text = tm_skip(text, good);
+        if (!text.size) break;
+        bool valid;
+        text = tm_skip(text, character((const uint8_t *)text.data, text.size, &valid));
+        memcpy(to, "\xEF\xBF\xBD", 3);
+        to += 3;
+        good = utf8_size(text);
+    }
+    return (tm_text){made, (uint32_t)(to - made)};
+}
+
 // ---- Messages -----------------------------------------------------------------------------------------------------------------
 
 // The first failure of the call that is running; `data` is NULL as long as there is none.
@@ -120,6 +174,9 @@ static tm_text format_all(const char *format, va_list arguments) {
     return (tm_text){text, (uint32_t)size};
 }
 
+// Messages cross as UTF-8, and may show a part of what is not.
+static tm_text message_of(const char *format, va_list arguments) { return utf8(format_all(format, arguments)); }
+
 tm_text tm_format(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
@@ -131,7 +188,7 @@ tm_text tm_format(const char *format, ...) {
 bool tm_fail(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    if (!failure.data) failure = format_all(format, arguments);
+    if (!failure.data) failure = message_of(format, arguments);
     va_end(arguments);
     return false;
 }
@@ -141,7 +198,7 @@ IMPORT("log", "log") void host_log(uint32_t level, const char *message, uint32_t
 void tm_log(int level, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    tm_text text = format_all(format, arguments);
+    tm_text text = message_of(format, arguments);
     va_end(arguments);
     host_log((uint32_t)level, text.data, text.size);
 }
@@ -606,7 +663,7 @@ static uint32_t value_size(uint8_t kind) {
 static tm_writer *add_writer(tm_output *output, const char *name, uint8_t kind) {
     tm_writer *writer = tm_alloc(sizeof *writer);
     memset(writer, 0, sizeof *writer);
-    writer->name = tm_text_of(name);
+    writer->name = utf8(tm_text_of(name));
     writer->kind = kind;
     writer->room = output->rows_in > 16 ? output->rows_in : 16;
     // Texts have one offset more than rows.
@@ -710,6 +767,10 @@ static void more_words(tm_writer *writer) {
 static uint32_t word_index(tm_writer *writer, tm_text text) {
     if (!writer->words || writer->words->count == writer->words->room) more_words(writer);
     uint32_t *place = place_of(writer, text);
+    if (!*place && utf8_size(text) < text.size) {
+        text = utf8(text);
+        place = place_of(writer, text);
+    }
     if (!*place) {
         append(&writer->bytes, text);
         writer->words->offsets[++writer->words->count] = writer->bytes.size;
@@ -728,7 +789,7 @@ void tm_put_elsewhere(tm_writer *writer, tm_text text) {
     switch (writer->kind) {
     case TM_UTF8:
     case TM_BINARY:
-        append(&writer->bytes, text);
+        append(&writer->bytes, writer->kind == TM_UTF8 ? utf8(text) : text);
         writer->values.offsets[row + 1] = writer->bytes.size;
         return;
     case WORDS: {
@@ -792,7 +853,7 @@ void tm_error(tm_output *output, uint32_t row, const char *format, ...) {
     if (output->error_count && output->errors[output->error_count - 1].row == row) return;
     va_list arguments;
     va_start(arguments, format);
-    const tm_text message = format_all(format, arguments);
+    const tm_text message = message_of(format, arguments);
     va_end(arguments);
     const bool in_order = !output->error_count || output->errors[output->error_count - 1].row < row;
     if (in_order && row < output->rows_in) {
@@ -1005,7 +1066,7 @@ void tm_propose(tm_proposal *proposal, uint32_t replicas, const char *format, ..
     va_list arguments;
     va_start(arguments, format);
     proposal->replicas = replicas;
-    proposal->reason = format_all(format, arguments);
+    proposal->reason = message_of(format, arguments);
     va_end(arguments);
 }
 

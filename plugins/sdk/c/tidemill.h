@@ -116,7 +116,7 @@ bool tm_days(int64_t year, int64_t month, int64_t day, int64_t *days);
 void *tm_alloc(size_t size);
 // A copy that lives as long as what `tm_alloc` gives.
 tm_text tm_copy(tm_text text);
-// A text put together as by printf.
+// A text put together as by printf, with a zero behind it that is not counted.
 tm_text tm_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 // The whole call fails with this message; of several the first counts. Returns false, for `return tm_fail(…)`.
@@ -334,7 +334,7 @@ static inline void tm_begin_value(tm_writer *writer) {
     if (writer->validity) writer->validity[writer->rows] = 1;
 }
 
-// The next row's value. A text whose `data` is NULL is null.
+// The next row's value. A text whose `data` is NULL is null; bytes that are not UTF-8 become U+FFFD, except in binary.
 static inline void tm_put_text(tm_writer *writer, tm_text text) {
     const uint32_t start = (uint32_t)(text.data - writer->source.data);
     if (writer->kind != 7 || start > writer->source.size || text.size > writer->source.size - start || !text.data) {
