@@ -27,7 +27,7 @@ static void decide(const tm_request *request, tm_proposal *proposal) {
     if (!signal) {
         tm_fail("the scaler has no query `%s`", name);
     } else if (signal->freshness == TM_FRESH && tm_signal_value(signal, &value)) {
-        const uint32_t replicas = (uint32_t)fmax(0, ceil(value / per_replica));
+        const uint32_t replicas = (uint32_t)fmin(fmax(0, ceil(value / per_replica)), UINT32_MAX);
         tm_propose(proposal, replicas, "%s %.10g / %.10g a replica → %u; was %u", name, value, per_replica, replicas, now);
     } else {
         // Only an answer counts behind which every source is caught up.

@@ -5,6 +5,7 @@
 // The pipeline file's policy has the last word: it keeps the proposal between `min` and `max`, and lets nothing move too fast.
 #include "tidemill.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 using namespace tidemill;
@@ -29,7 +30,7 @@ class PerReplica {
         // Only an answer counts behind which every source is caught up.
         const auto value = signal && signal->is_fresh() ? signal->value() : std::nullopt;
         if (!value) return {now, text(name, " is not fresh; stays at ", now), ""};
-        const auto replicas = static_cast<uint32_t>(std::fmax(0, std::ceil(*value / per_replica)));
+        const auto replicas = static_cast<uint32_t>(std::clamp(std::ceil(*value / per_replica), 0.0, 4294967295.0));
         return {replicas, text(name, " ", *value, " / ", per_replica, " a replica → ", replicas, "; was ", now), ""};
     }
 };
