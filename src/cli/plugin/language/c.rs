@@ -30,7 +30,8 @@ impl Language for C {
             World::Enricher => include_str!("../../../../plugins/templates/c/enricher.c"),
             World::Autoscaler => include_str!("../../../../plugins/templates/c/autoscaler.c"),
         };
-        let mut files = vec![("plugin.c", plugin), ("README.md", include_str!("../../../../plugins/templates/c/README.md"))];
+        let mut files =
+            vec![("plugin.c", plugin), ("README.md", include_str!("../../../../plugins/templates/c/README.md"))];
         files.extend(super::template::common(world));
         files.extend(SDK);
         files

@@ -27,7 +27,9 @@ impl Tool {
         pythons.filter(|python| python.is_file() || python.components().count() == 1).find_map(|python| {
             let has = format!("import importlib.util as u, sys; sys.exit(u.find_spec('{module}') is None)");
             let asked = Command::new(&python).args(["-c", &has]).stdin(Stdio::null()).stderr(Stdio::null()).status();
-            asked.is_ok_and(|ended| ended.success()).then(|| Tool { words: vec![python.into(), "-m".into(), module.into()] })
+            asked
+                .is_ok_and(|ended| ended.success())
+                .then(|| Tool { words: vec![python.into(), "-m".into(), module.into()] })
         })
     }
 
@@ -37,11 +39,6 @@ impl Tool {
         let mut command = Command::new(words.next().map_or("".as_ref(), OsString::as_os_str));
         command.args(words).current_dir(folder).stdin(Stdio::null());
         command
-    }
-
-    /// As one would type it.
-    pub(super) fn shown(&self) -> String {
-        self.words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -59,7 +56,9 @@ pub(super) fn run(mut command: Command) -> Result<()> {
     let ended = command.status().map_err(|error| Error::io(format!("cannot run {program}"), error))?;
     match ended.success() {
         true => Ok(()),
-        false => Err(Error::invalid(format!("{program} could not build it ({ended}); what it found wrong stands above"))),
+        false => {
+            Err(Error::invalid(format!("{program} could not build it ({ended}); what it found wrong stands above")))
+        }
     }
 }
 
