@@ -226,7 +226,7 @@ typedef struct tm_batch {
 typedef struct tm_context {
     bool has_now; // the pipeline grants the clock (`clock = true`)
     int64_t now;  // nanoseconds
-    tm_text state;
+    tm_text state; // `data` is NULL before any was handed on
 } tm_context;
 
 // Columns to read, each of one type; all NULL where the column is absent.
@@ -510,7 +510,7 @@ void tm_end_call(void);
     void *tm_export_call(uint32_t rows, const tm_column *columns, uint32_t count, uint32_t has_now, int64_t now,                  \
                          uint32_t has_state, const char *state, uint32_t state_size) {                                            \
         const tm_batch input = {rows, columns, count};                                                                            \
-        const tm_context context = {has_now != 0, now, {has_state ? state : "", has_state ? state_size : 0}};                     \
+        const tm_context context = {has_now != 0, now, {has_state ? (state ? state : "") : 0, has_state ? state_size : 0}};                     \
         return run;                                                                                                               \
     }                                                                                                                             \
     TM_EXPORT("cabi_post_tidemill:plugin/" interface "@0.1.0#" function)                                                         \
