@@ -135,7 +135,8 @@ setup_cpp() {
 }
 
 setup_zig() {
-    has_zig || install_python ziglang
+    # The SDK is for this one: zig still changes between versions.
+    has_zig || install_python 'ziglang==0.17.*'
     has_zig || fail "pip installed ziglang, but $tools/python/bin/python -m ziglang does not run"
     say "Zig: it is there"
 }

@@ -42,7 +42,22 @@ static inline tm_text tm_text_of(const char *literal) {
     return text;
 }
 
-static inline bool tm_same(tm_text a, tm_text b) { return a.size == b.size && memcmp(a.data, b.data, a.size) == 0; }
+// Whether the first `size` bytes are equal; of texts that are known when this is compiled, a comparison or two.
+static inline bool tm_same_bytes(const char *a, const char *b, uint32_t size) {
+    if (__builtin_constant_p(size) && size <= 16) return memcmp(a, b, size) == 0;
+    for (; size >= 8; a += 8, b += 8, size -= 8) {
+        uint64_t eight, others;
+        memcpy(&eight, a, 8);
+        memcpy(&others, b, 8);
+        if (eight != others) return false;
+    }
+    for (; size; a++, b++, size--) {
+        if (*a != *b) return false;
+    }
+    return true;
+}
+
+static inline bool tm_same(tm_text a, tm_text b) { return a.size == b.size && tm_same_bytes(a.data, b.data, b.size); }
 
 // The functions below are made so that a literal's length is known to the compiler.
 #define tm_equals(text, literal) tm_same((text), tm_text_of(literal))
@@ -51,7 +66,7 @@ static inline bool tm_same(tm_text a, tm_text b) { return a.size == b.size && me
 #define tm_take(rest, literal) tm_take_text((rest), tm_text_of(literal))
 
 static inline bool tm_begins(tm_text text, tm_text with) {
-    return text.size >= with.size && memcmp(text.data, with.data, with.size) == 0;
+    return text.size >= with.size && tm_same_bytes(text.data, with.data, with.size);
 }
 
 static inline bool tm_take_text(tm_text *rest, tm_text start) {
@@ -211,7 +226,7 @@ typedef struct tm_batch {
 typedef struct tm_context {
     bool has_now; // the pipeline grants the clock (`clock = true`)
     int64_t now;  // nanoseconds
-    tm_text state;
+    tm_text state; // `data` is NULL before any was handed on
 } tm_context;
 
 // Columns to read, each of one type; all NULL where the column is absent.
@@ -495,7 +510,7 @@ void tm_end_call(void);
     void *tm_export_call(uint32_t rows, const tm_column *columns, uint32_t count, uint32_t has_now, int64_t now,                  \
                          uint32_t has_state, const char *state, uint32_t state_size) {                                            \
         const tm_batch input = {rows, columns, count};                                                                            \
-        const tm_context context = {has_now != 0, now, {has_state ? state : "", has_state ? state_size : 0}};                     \
+        const tm_context context = {has_now != 0, now, {has_state ? (state ? state : "") : 0, has_state ? state_size : 0}};                     \
         return run;                                                                                                               \
     }                                                                                                                             \
     TM_EXPORT("cabi_post_tidemill:plugin/" interface "@0.1.0#" function)                                                         \

@@ -229,7 +229,8 @@ class Batch {
 struct Context {
     // Nanoseconds, where the pipeline grants the clock.
     std::optional<int64_t> now;
-    std::string_view state;
+    // Empty before any was handed on.
+    std::optional<std::string_view> state;
 };
 
 // ---- Columns out --------------------------------------------------------------------------------------------------------------
@@ -404,7 +405,8 @@ template <typename Plugin> void configure(tm_settings *settings, tm_contract *co
 
 template <typename Plugin, void (Plugin::*function)(const Batch &, const Context &, Output &)>
 void run(const tm_batch *input, const tm_context *context, tm_output *output) {
-    const Context beside{context->has_now ? std::optional(context->now) : std::nullopt, view(context->state)};
+    const Context beside{context->has_now ? std::optional(context->now) : std::nullopt,
+                         context->state.data ? std::optional(view(context->state)) : std::nullopt};
     Output answer(output);
     (instance<Plugin>->*function)(Batch(*input), beside, answer);
 }

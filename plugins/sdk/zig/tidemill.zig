@@ -45,7 +45,7 @@ pub const Level = enum(u32) { trace, debug, info, warn, err };
 
 /// A line in `tidemill.logs`. Not for data.
 pub fn log(level: Level, comptime text: []const u8, arguments: anytype) void {
-    const line = format(text, arguments);
+    const line: wire.Text = .of(format(text, arguments));
     host.log(@intFromEnum(level), line.ptr, line.len);
 }
 
@@ -396,7 +396,8 @@ pub fn Numbers(comptime T: type) type {
 pub const Context = struct {
     /// Nanoseconds, where the pipeline grants the clock.
     now: ?i64,
-    state: []const u8,
+    /// Null before any was handed on.
+    state: ?[]const u8,
 };
 
 // ---- Columns out --------------------------------------------------------------------------------------------------------------
@@ -679,7 +680,8 @@ const Values = struct {
 /// The names of a table's columns.
 pub fn tableColumns(table: []const u8) Error![]const []const u8 {
     var found: wire.HostAnswer = undefined;
-    host.columns(table.ptr, table.len, &found);
+    const asked: wire.Text = .of(table);
+    host.columns(asked.ptr, asked.len, &found);
     if (found.failed != 0) return fail("{s}", .{found.is.as(u8)});
     const names = allocator().alloc([]const u8, found.is.count) catch @trap();
     for (names, found.is.as(wire.Text)) |*name, text| name.* = text.slice();
@@ -706,8 +708,12 @@ fn search(comptime ask: anytype, table: []const u8, key: []const u8, keys: Texts
         bytes.appendSlice(allocator(), keys.get(row) orelse "") catch @trap();
         offsets[row + 1] = @intCast(bytes.items.len);
     }
+    const of: wire.Text = .of(table);
+    const by: wire.Text = .of(key);
+    const data: wire.Text = .of(bytes.items);
+    const wanted: wire.List = .of(wire.Text, names);
     var found: wire.HostAnswer = undefined;
-    ask(table.ptr, table.len, key.ptr, key.len, offsets.ptr, offsets.len, bytes.items.ptr, bytes.items.len, names.ptr, names.len, &found);
+    ask(of.ptr, of.len, by.ptr, by.len, offsets.ptr, offsets.len, data.ptr, data.len, wanted.ptr.?, wanted.count, &found);
     if (found.failed != 0) return fail("{s}", .{found.is.as(u8)});
     const columns = allocator().dupe(wire.Column, found.is.as(wire.Column)) catch @trap();
     // A null key finds nothing, whatever stands in its slot.
@@ -735,11 +741,14 @@ pub const Proposal = struct { replicas: u32, reason: []const u8, state: []const 
 // ---- As it crosses: the interface's records in the component model's canonical ABI --------------------------------------------
 
 pub const wire = struct {
+    /// What is empty stands somewhere, too: Zig leaves the address of nothing open, the host looks whether it is in memory.
+    const nowhere: u64 = 0;
+
     pub const Text = extern struct {
         ptr: [*]const u8,
         len: usize,
         pub fn of(text: []const u8) Text {
-            return .{ .ptr = text.ptr, .len = text.len };
+            return .{ .ptr = if (text.len == 0) @ptrCast(&nowhere) else text.ptr, .len = text.len };
         }
         pub fn slice(text: Text) []const u8 {
             return text.ptr[0..text.len];
@@ -750,7 +759,7 @@ pub const wire = struct {
         ptr: ?*const anyopaque = null,
         count: usize = 0,
         fn of(comptime T: type, items: []const T) List {
-            return .{ .ptr = items.ptr, .count = items.len };
+            return .{ .ptr = if (items.len == 0) &nowhere else items.ptr, .count = items.len };
         }
         fn as(list: List, comptime T: type) []const T {
             if (list.count == 0) return &.{};
@@ -886,8 +895,8 @@ comptime {
 const host = struct {
     extern "tidemill:plugin/log@0.1.0" fn log(level: u32, message: [*]const u8, size: usize) void;
     extern "tidemill:plugin/tables@0.1.0" fn columns(table: [*]const u8, size: usize, answer: *wire.HostAnswer) void;
-    extern "tidemill:plugin/tables@0.1.0" fn lookup([*]const u8, usize, [*]const u8, usize, [*]const u32, usize, [*]const u8, usize, [*]const wire.Text, usize, *wire.HostAnswer) void;
-    extern "tidemill:plugin/tables@0.1.0" fn @"lookup-network"([*]const u8, usize, [*]const u8, usize, [*]const u32, usize, [*]const u8, usize, [*]const wire.Text, usize, *wire.HostAnswer) void;
+    extern "tidemill:plugin/tables@0.1.0" fn lookup([*]const u8, usize, [*]const u8, usize, [*]const u32, usize, [*]const u8, usize, *const anyopaque, usize, *wire.HostAnswer) void;
+    extern "tidemill:plugin/tables@0.1.0" fn @"lookup-network"([*]const u8, usize, [*]const u8, usize, [*]const u32, usize, [*]const u8, usize, *const anyopaque, usize, *wire.HostAnswer) void;
 };
 
 // ---- Exports ------------------------------------------------------------------------------------------------------------------
@@ -975,7 +984,7 @@ fn Rows(comptime Plugin: type, comptime world: @FieldType(Output, "world")) type
             const input: Batch = .{ .rows = rows, .columns = wire.List.as(.{ .ptr = @ptrFromInt(columns), .count = count }, wire.Column) };
             const context: Context = .{
                 .now = if (has_now != 0) now else null,
-                .state = if (has_state != 0) wire.List.as(.{ .ptr = @ptrFromInt(state), .count = state_size }, u8) else "",
+                .state = if (has_state != 0) wire.List.as(.{ .ptr = @ptrFromInt(state), .count = state_size }, u8) else null,
             };
             answer = run(input, context) catch .{ .failed = 1, .is = .{ .failure = .of(failure orelse "") } };
             return &answer;
@@ -1018,7 +1027,7 @@ fn Decides(comptime Plugin: type) type {
             answer = if (Instance(Plugin).plugin.decide(request)) |proposal| .{ .failed = 0, .is = .{ .proposal = .{
                 .replicas = proposal.replicas,
                 .reason = .of(utf8(proposal.reason)),
-                .state = .of(proposal.state),
+                .state = .of(allocator().dupe(u8, proposal.state) catch @trap()),
             } } } else |_| .{ .failed = 1, .is = .{ .failure = .of(failure orelse "") } };
             return &answer;
         }

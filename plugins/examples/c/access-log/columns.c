@@ -9,24 +9,34 @@ static int hex(char digit) {
     return (unsigned)((digit | 32) - 'a') < 6 ? (digit | 32) - 'a' + 10 : -1;
 }
 
-// The text without its escapes. What is not a known escape stays as it is written.
+// The byte that the text, which begins with `\`, stands for, cut off. What is not a known escape stays as it is written.
+static char take_escape(tm_text *rest) {
+    const char *at = rest->data;
+    uint32_t size = 1;
+    char byte = '\\';
+    if (rest->size >= 4 && (at[1] | 32) == 'x' && hex(at[2]) >= 0 && hex(at[3]) >= 0) {
+        byte = (char)(hex(at[2]) << 4 | hex(at[3]));
+        size = 4;
+    } else if (rest->size >= 2 && at[1]) {
+        static const char names[] = "nrtbvf\"\\", bytes[] = "\n\r\t\b\v\f\"\\";
+        const char *name = strchr(names, at[1]);
+        if (name) byte = bytes[name - names], size = 2;
+    }
+    *rest = tm_skip(*rest, size);
+    return byte;
+}
+
+// The text without its escapes.
 static tm_text resolved(tm_text raw) {
     char *text = tm_alloc(raw.size), *to = text;
-    for (uint32_t at = 0; at < raw.size; at++) {
-        const char next = at + 1 < raw.size ? raw.data[at + 1] : 0;
-        if (raw.data[at] != '\\' || !next) {
-            *to++ = raw.data[at];
-        } else if ((next | 32) == 'x' && at + 3 < raw.size && hex(raw.data[at + 2]) >= 0 && hex(raw.data[at + 3]) >= 0) {
-            *to++ = (char)(hex(raw.data[at + 2]) << 4 | hex(raw.data[at + 3]));
-            at += 3;
-        } else {
-            static const char names[] = "nrtbvf\"\\", bytes[] = "\n\r\t\b\v\f\"\\";
-            const char *name = strchr(names, next);
-            *to++ = name ? bytes[name - names] : '\\';
-            if (name) at++;
-        }
+    while (true) {
+        const tm_text plain = tm_first(raw, tm_find(raw, '\\'));
+        memcpy(to, plain.data, plain.size);
+        to += plain.size;
+        raw = tm_skip(raw, plain.size);
+        if (!raw.size) return (tm_text){text, (uint32_t)(to - text)};
+        *to++ = take_escape(&raw);
     }
-    return (tm_text){text, (uint32_t)(to - text)};
 }
 
 // `-` stands for nothing.

@@ -184,23 +184,30 @@ static int hex(char digit) {
     return (digit | 32) >= 'a' && (digit | 32) <= 'f' ? (digit | 32) - 'a' + 10 : -1;
 }
 
-// What is not a known escape stays as it is written.
+// The byte that the text, which begins with `\`, stands for, cut off. What is not a known escape stays as it is written.
+static char take_escape(Text &rest) {
+    constexpr Text names = "nrtbvf\"\\", bytes = "\n\r\t\b\v\f\"\\";
+    size_t size = 1;
+    char byte = '\\';
+    if (rest.size() >= 4 && (rest[1] | 32) == 'x' && hex(rest[2]) >= 0 && hex(rest[3]) >= 0) {
+        byte = static_cast<char>(hex(rest[2]) << 4 | hex(rest[3]));
+        size = 4;
+    } else if (rest.size() >= 2 && names.find(rest[1]) != Text::npos) {
+        byte = bytes[names.find(rest[1])];
+        size = 2;
+    }
+    rest.remove_prefix(size);
+    return byte;
+}
+
 Text Quoted::resolved(std::string &scratch) const {
     if (!has_escapes) return raw;
     scratch.clear();
-    for (size_t at = 0; at < raw.size(); at++) {
-        const char next = at + 1 < raw.size() ? raw[at + 1] : 0;
-        if (raw[at] != '\\' || !next) {
-            scratch += raw[at];
-        } else if ((next | 32) == 'x' && at + 3 < raw.size() && hex(raw[at + 2]) >= 0 && hex(raw[at + 3]) >= 0) {
-            scratch += static_cast<char>(hex(raw[at + 2]) << 4 | hex(raw[at + 3]));
-            at += 3;
-        } else {
-            constexpr Text names = "nrtbvf\"\\", bytes = "\n\r\t\b\v\f\"\\";
-            const size_t name = names.find(next);
-            scratch += name == Text::npos ? '\\' : bytes[name];
-            if (name != Text::npos) at++;
-        }
+    for (Text rest = raw;;) {
+        const Text plain = rest.substr(0, find(rest, '\\'));
+        scratch += plain;
+        rest.remove_prefix(plain.size());
+        if (rest.empty()) return scratch;
+        scratch += take_escape(rest);
     }
-    return scratch;
 }

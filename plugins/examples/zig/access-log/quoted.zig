@@ -34,17 +34,22 @@ pub const Quoted = struct {
         const text = tm.allocator().alloc(u8, raw.len) catch @trap();
         var at: usize = 0;
         var size: usize = 0;
-        while (at < raw.len) : (size += 1) {
+        while (true) {
+            const plain = raw[at .. at + (tm.find(raw[at..], '\\') orelse raw.len - at)];
+            @memcpy(text[size..][0..plain.len], plain);
+            size += plain.len;
+            at += plain.len;
+            if (at == raw.len) return text[0..size];
             text[size], const length = escape(raw[at..]);
+            size += 1;
             at += length;
         }
-        return text[0..size];
     }
 };
 
-/// The first byte of a text, and how many bytes it is written with.
+/// The byte that a text, which begins with `\`, stands for, and how many bytes it is written with.
 fn escape(text: []const u8) struct { u8, usize } {
-    if (text[0] != '\\' or text.len < 2) return .{ text[0], 1 };
+    if (text.len < 2) return .{ '\\', 1 };
     if ((text[1] == 'x' or text[1] == 'X') and text.len >= 4) {
         if (std.fmt.charToDigit(text[2], 16)) |high| {
             if (std.fmt.charToDigit(text[3], 16)) |low| return .{ high << 4 | low, 4 } else |_| {}

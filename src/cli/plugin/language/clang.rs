@@ -9,6 +9,9 @@ use std::process::Stdio;
 /// A stack of 1 MiB that stands before all data: what overflows it is a trap and no other variable's value.
 const LINK: &[&str] = &["-mexec-model=reactor", "-Wl,-z,stack-size=1048576", "-Wl,--strip-all"];
 
+/// What every engine has by now, and the engine here.
+const FEATURES: &[&str] = &["-msimd128", "-mbulk-memory", "-mnontrapping-fptoint", "-msign-ext"];
+
 /// Which of the two, and what a source of it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Dialect {
@@ -106,9 +109,8 @@ pub(super) fn build(dialect: Dialect, sdk: &[(&str, &str)], project: &Path) -> R
         let object = PathBuf::from("build").join(format!("{name}.o"));
         let mut command = compiler.command(&project, is_cpp);
         command.args(if is_cpp { &["-std=c++20", "-fno-exceptions", "-fno-rtti"][..] } else { &["-std=gnu11"] });
-        command.args([
+        command.args(FEATURES).args([
             "-O3",
-            "-msimd128",
             "-Wall",
             "-Wextra",
             "-Wno-unused-parameter",
@@ -165,6 +167,6 @@ fn how_to_get_one(dialect: Dialect, why_no_clang: &str) -> String {
         "{word} needs clang with a library for WebAssembly, or zig\n\
          {why_no_clang}; there is no zig, neither on the PATH nor as Python's ziglang\n\
          get clang, on Debian and Ubuntu: apt-get install -y {packages}\n\
-         or zig, anywhere: python3 -m venv {venv} && {venv}/bin/pip install ziglang"
+         or zig, anywhere: python3 -m venv {venv} && {venv}/bin/pip install 'ziglang==0.17.*'"
     )
 }
