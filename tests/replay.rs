@@ -1,6 +1,6 @@
 //! Dead letters that are taken again: each once, whatever happens in between.
 
-use crate::mill::{Dice, Mill, run, stderr, stdout};
+use crate::mill::{Dice, Mill, patiently, run, stderr, stdout};
 use crate::plugins::test_plugin;
 use serde_json::json;
 use std::path::Path;
@@ -133,12 +133,16 @@ fn kills_in_the_middle_double_and_lose_nothing() {
     for _ in 0..6 {
         let mill = Mill::start(dir.path(), &pipeline(""));
         let before = mill.number("SELECT count(*) FROM events");
+        if before == 8000 {
+            break;
+        }
         std::thread::scope(|scope| {
             let url = mill.url();
             let asking = scope.spawn(move || {
                 run(Path::new("."), &["replay", "dead-letters", "--stage", "fragile", "--url", &url]).status.success()
             });
-            std::thread::sleep(Duration::from_millis(100 + dice.below(400)));
+            assert!(patiently(|| mill.number("SELECT count(*) FROM events") > before));
+            std::thread::sleep(Duration::from_millis(dice.below(60)));
             mill.kill();
             interrupted += usize::from(!asking.join().unwrap());
         });
@@ -149,6 +153,7 @@ fn kills_in_the_middle_double_and_lose_nothing() {
     let (good, said) = replay(dir.path(), &mill, &["--stage", "fragile"]);
     assert!(good, "{said}");
     println!("{interrupted} replays were interrupted; {landed} had landed before the last one");
+    assert!(interrupted > 0 && landed > 0);
     assert_eq!(mill.number("SELECT count(*) FROM events"), 8000);
     assert_eq!(mill.number("SELECT count(DISTINCT id) FROM events"), 8000);
     assert_eq!(mill.number("SELECT count(*) FROM tidemill.replays WHERE outcome = 'landed'"), 8000);
