@@ -20,5 +20,6 @@ mod mill;
 mod parquet;
 mod plugins;
 mod poison;
+mod replay;
 mod scale;
 mod zoo;

@@ -1,5 +1,6 @@
 //! small pieces that fit one part's socket to another part's plug
 
+use super::replay::Replayer;
 use crate::clock::{self, Clock};
 use crate::error::{Error, ErrorKind, Result, did_you_mean};
 use crate::event::{Kind, Position, TableName};
@@ -9,6 +10,7 @@ use crate::scale::{Ask, Command, DECISIONS, Decide, Desk, Ledger, Order};
 use crate::server;
 use crate::server::admin::Admin;
 use crate::server::health::Health;
+use crate::server::replay::{Asked, Report};
 use crate::server::tail::{Rows, TailDoor};
 use crate::store::{Append, Store, adapt};
 use crate::units::Span;
@@ -135,17 +137,22 @@ impl server::scale::ScaleDoor for ScaleDoor {
 /// What operators ask for.
 pub(super) struct AdminDoor {
     store: Store,
+    replayer: Replayer,
 }
 
 impl AdminDoor {
-    pub fn new(store: Store) -> AdminDoor {
-        AdminDoor { store }
+    pub fn new(store: Store, replayer: Replayer) -> AdminDoor {
+        AdminDoor { store, replayer }
     }
 }
 
 impl Admin for AdminDoor {
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.store.flush())
+    }
+
+    fn replay(&self, asked: Asked) -> BoxFuture<'_, Result<Report>> {
+        Box::pin(self.replayer.replay(asked))
     }
 
     fn status(&self) -> serde_json::Value {

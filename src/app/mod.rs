@@ -11,6 +11,7 @@ mod check;
 mod figures;
 mod freshness;
 mod ledger;
+mod replay;
 mod sources;
 mod system;
 
@@ -34,6 +35,7 @@ use crate::telemetry;
 use adapters::{AdminDoor, Asker, HealthDoor, Recorder, ScaleDoor, Tailer};
 use freshness::Watch;
 use ledger::Ledger;
+use replay::Replayer;
 use sources::Sources;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -142,11 +144,13 @@ impl App {
         let (scalers, desks) = start_scalers(&checked, &library, &store, &engine, &watch, &workloads, &clock)?;
         let draining = Arc::new(AtomicBool::new(false));
         let figures = sources.figures.clone();
+        let stages = checked.stages.keys().cloned().collect();
+        let replayer = Replayer::new(engine.clone(), sources.doors(), stages, clock.clone());
         let parts = server::Parts {
             query: Arc::new(engine.clone()),
             inlets: sources.inlets(),
             tail: Arc::new(Tailer { store: store.clone() }),
-            admin: Arc::new(AdminDoor::new(store.clone())),
+            admin: Arc::new(AdminDoor::new(store.clone(), replayer)),
             scale: Arc::new(ScaleDoor { desks, clock: clock.clone() }),
             health: Arc::new(HealthDoor { draining: draining.clone() }),
             metrics: Arc::new(move || figures.render()),

@@ -19,7 +19,7 @@ use crate::store::{Append, Store};
 use crate::telemetry::{Logs, Metrics};
 use futures::future::BoxFuture;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -43,12 +43,43 @@ pub(super) struct Sources {
     inlets: BTreeMap<String, Arc<dyn IngestDoor>>,
     tasks: JoinSet<()>,
     lanes: Vec<JoinHandle<()>>,
+    doors: Doors,
     stop: CancellationToken,
     /// the first failure that must end everything
     failed: watch::Receiver<Option<Error>>,
     /// sources that have not come to their end
     open: watch::Receiver<usize>,
     pub figures: Figures,
+}
+
+/// The ways into the lanes, for events that come again. Cloning shares them.
+#[derive(Clone, Default)]
+pub(super) struct Doors(Arc<Mutex<BTreeMap<String, Door>>>);
+
+/// The way into a lane, and the stages in it.
+struct Door {
+    deliveries: mpsc::Sender<Delivery>,
+    stages: Vec<String>,
+}
+
+impl Doors {
+    /// The sources whose lane has this stage.
+    pub fn reaching(&self, stage: &str) -> Vec<String> {
+        let doors = self.lock();
+        let reaching = doors.iter().filter(|(_, door)| door.stages.iter().any(|name| name == stage));
+        reaching.map(|(source, _)| source.clone()).collect()
+    }
+
+    /// Hands a delivery to the lane of a source.
+    pub async fn send(&self, source: &str, delivery: Delivery) -> Result<()> {
+        let gone = || Error::new(ErrorKind::Unavailable, format!("the source `{source}` has stopped"));
+        let deliveries = self.lock().get(source).map(|door| door.deliveries.clone()).ok_or_else(gone)?;
+        deliveries.send(delivery).await.map_err(|_| gone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Door>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A source's place.
@@ -98,6 +129,7 @@ impl Sources {
             inlets: BTreeMap::new(),
             tasks: JoinSet::new(),
             lanes: Vec::new(),
+            doors: Doors::default(),
             stop: CancellationToken::new(),
             failed: failures,
             open: still_open,
@@ -132,6 +164,11 @@ impl Sources {
         self.inlets.clone()
     }
 
+    /// The ways into the lanes.
+    pub fn doors(&self) -> Doors {
+        self.doors.clone()
+    }
+
     /// Returns when nothing more will come in; an error when a source had to stop.
     pub async fn ended(&self) -> Result<()> {
         let mut looks = 0;
@@ -154,6 +191,7 @@ impl Sources {
     pub async fn stop(mut self, patience: Duration) {
         self.stop.cancel();
         self.inlets.clear();
+        self.doors.lock().clear();
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(patience, all).await.is_err() {
             self.tasks.shutdown().await;
@@ -187,6 +225,10 @@ impl Sources {
         let (deliveries, waiting) = mpsc::channel::<Delivery>(WAITING_MAX);
         let progress = Arc::new(Progress::new(starting.clock.clone()));
         let plan = plan(starting, name, first)?;
+        if !plan.stages.is_empty() {
+            let stages = plan.stages.keys().cloned().collect();
+            self.doors.lock().insert(name.to_owned(), Door { deliveries: deliveries.clone(), stages });
+        }
         let (store, runtime) = (starting.store.clone(), tokio::runtime::Handle::current());
         let submit = Arc::new(move |append: Append, ack: Ack| runtime.block_on(store.submit(append, ack)));
         let lane = Lane::new(plan, starting.clock.clone(), submit);

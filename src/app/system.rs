@@ -4,7 +4,7 @@ use super::ledger::{self, Ledger};
 use super::sources::Sources;
 use crate::error::Result;
 use crate::event::columns::field;
-use crate::event::{Kind, TableName, Type, dead_letter};
+use crate::event::{Kind, TableName, Type, dead_letter, replay};
 use crate::query::SystemTable;
 use crate::scale::{Actuator, DECISIONS, decision};
 use crate::source::Progress;
@@ -79,6 +79,7 @@ const REPLICAS: &[(&str, Type)] = &[
 pub(super) fn stored() -> Result<Vec<(TableName, Kind, SchemaRef)>> {
     Ok(vec![
         (dead_letter::table(), Kind::Logs, dead_letter::schema()),
+        (replay::table(), Kind::Logs, replay::schema()),
         (TableName::system(DECISIONS), Kind::Logs, decision::schema()?),
         (store::drift::table(), Kind::Logs, store::drift::schema()),
         (ledger::table(), Kind::Logs, ledger::schema()),

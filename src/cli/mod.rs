@@ -7,6 +7,7 @@ mod compile_plugin;
 mod demo;
 mod plugin;
 mod query;
+mod replay;
 mod run;
 mod scale;
 mod server;
@@ -55,6 +56,8 @@ enum Command {
     Query(query::Query),
     /// Show the rows of a table as they arrive.
     Tail(tail::Tail),
+    /// Have a stage take again what it gave up.
+    Replay(replay::Replay),
     /// Ask scalers why, replay what they did, and tell them what to do.
     Scale(scale::Scale),
     /// Build plugins.
@@ -76,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Query(query) => query.run(),
         Command::Tail(tail) => tail.run(),
+        Command::Replay(replay) => replay.run(),
         Command::Scale(scale) => scale.run(),
         Command::Plugin(plugin) => plugin.run(),
         Command::DemoServer(server) => server.run(),

@@ -3,6 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::{Auth, Client, Post, Reply, Secret};
 use crate::query::terminal;
+use crate::server::replay::Report;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamReader;
 use arrow::record_batch::RecordBatch;
@@ -107,6 +108,16 @@ impl Server {
         let sql =
             format!("SELECT * FROM (SELECT * FROM {table} ORDER BY timestamp DESC LIMIT {count}) ORDER BY timestamp");
         self.copy(&sql, "application/x-ndjson", None).await
+    }
+
+    /// Has a stage take dead letters again.
+    pub async fn replay(&self, parameters: &[(&str, String)]) -> Result<Report> {
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+        let bytes =
+            whole(self.post(&format!("/v1/admin/replay?{query}"), Bytes::new(), "application/json").await?).await?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            Error::new(ErrorKind::Foreign, format!("{}/v1/admin/replay answered something else: {error}", self.url))
+        })
     }
 
     async fn ask(&self, sql: &str, accept: &str, timeout: Option<&str>) -> Result<Reply> {

@@ -84,6 +84,8 @@ impl Received {
             reason,
             raw,
             backtrace: None,
+            event: None,
+            replay_of: None,
         }
     }
 }

@@ -40,13 +40,16 @@ pub const LABELS: &str = "labels";
 /// The original bytes of an event whose `body` is something else. It never reaches a table, only dead letters.
 pub const RAW: &str = "__raw";
 
+/// The dead letter that an event came as, on its way through a stage again. It never reaches a table or a plugin.
+pub const LETTER: &str = "__letter";
+
 /// The most columns a table may have; beyond it, new columns of an event are kept as JSON text in `__more`.
 pub const COLUMNS_MAX: usize = 1000;
 /// The longest name of a column, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 
 /// Logs or metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Something that was said, at a time.

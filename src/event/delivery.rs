@@ -44,8 +44,19 @@ pub struct Delivery {
     pub key: Option<Key>,
     /// Whether the source can wait for a full disk to become free (it keeps its place), or wants to hear of it at once.
     pub patient: bool,
+    /// Set where these events are dead letters that a stage takes again.
+    pub replay: Option<Replay>,
     /// Who wants to know when it is safe.
     pub ack: Ack,
+}
+
+/// Dead letters on their way again: the column [`super::columns::LETTER`] says which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// the stage that takes them
+    pub stage: String,
+    /// the name of the replay, for `tidemill.replays`
+    pub run: String,
 }
 
 /// A client's name for a delivery, by which a second try is known.

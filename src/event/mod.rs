@@ -12,9 +12,11 @@ pub mod dead_letter;
 pub mod delivery;
 pub mod labels;
 pub mod mixed;
+pub mod replay;
+pub mod row_json;
 pub mod table_name;
 
 pub use columns::{Kind, Type};
 pub use dead_letter::DeadLetter;
-pub use delivery::{Accepted, Ack, Batch, Delivery, Key, Position};
+pub use delivery::{Accepted, Ack, Batch, Delivery, Key, Position, Replay};
 pub use table_name::TableName;

@@ -9,11 +9,11 @@ use super::stage::{Casualty, Stage};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::columns::{BODY, RAW};
-use crate::event::{Accepted, Ack, Batch, DeadLetter, Delivery, Kind, Position, TableName, dead_letter};
+use crate::event::{Accepted, Ack, Batch, DeadLetter, Delivery, Kind, Position, TableName, dead_letter, replay};
 use crate::store::Append;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::DataType;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -37,6 +37,8 @@ pub struct Lane {
     plan: Plan,
     clock: Clock,
     submit: Submit,
+    /// dead letters so far
+    letters: u64,
 }
 
 /// What one delivery becomes.
@@ -44,12 +46,14 @@ pub struct Lane {
 struct Yield {
     tables: Vec<(TableName, Kind, RecordBatch)>,
     dead: Vec<DeadLetter>,
+    /// dead letters that reached a table, when they came again
+    landed: BTreeSet<String>,
 }
 
 impl Lane {
     /// A lane over this plan.
     pub fn new(plan: Plan, clock: Clock, submit: Submit) -> Lane {
-        Lane { plan, clock, submit }
+        Lane { plan, clock, submit, letters: 0 }
     }
 
     /// Takes deliveries until there are no more. Fails where a stage says that its source must stop.
@@ -64,11 +68,15 @@ impl Lane {
     pub fn take(&mut self, delivery: Delivery) -> Result<()> {
         let mut ack = delivery.ack;
         let unread = delivery.dead.len();
-        let mut yielded = Yield { tables: Vec::new(), dead: delivery.dead };
-        let first = self.plan.first.clone();
+        let mut yielded = Yield { dead: delivery.dead, ..Yield::default() };
+        let first = match &delivery.replay {
+            Some(replay) => vec![Node::Stage(replay.stage.clone())],
+            None => self.plan.first.clone(),
+        };
         let outcome = self.flow(&first, &delivery.batch, &mut yielded);
         if let Err(error) = outcome {
-            let stop = error.kind() == ErrorKind::Foreign;
+            // Letters that fail again stay where they are: no source has to stop for them.
+            let stop = error.kind() == ErrorKind::Foreign && delivery.replay.is_none();
             ack.answer(Err(error.clone()));
             tracing::error!(source = &*self.plan.source, %error, "a delivery was not taken");
             return if stop { Err(error) } else { Ok(()) };
@@ -79,6 +87,11 @@ impl Lane {
             dead: yielded.dead.len() as u64,
             repeated: false,
         };
+        if let Some(replay) = &delivery.replay {
+            let marks =
+                replay::marks(replay, &delivery.batch.columns, &yielded.landed, &yielded.dead, self.clock.now())?;
+            yielded.tables.push((replay::table(), marks.kind, marks.columns));
+        }
         let mut append = Append {
             tables: yielded.tables,
             positions: delivery.positions,
@@ -87,7 +100,8 @@ impl Lane {
             patient: delivery.patient,
         };
         if !yielded.dead.is_empty() {
-            let batch = dead_letter::batch(&yielded.dead)?;
+            let batch = dead_letter::batch(&yielded.dead, self.letters)?;
+            self.letters += yielded.dead.len() as u64;
             append.tables.push((dead_letter::table(), batch.kind, batch.columns));
         }
         for (name, (stage, _)) in &self.plan.stages {
@@ -108,12 +122,12 @@ impl Lane {
                 Node::Table(name) => {
                     let table = self.plan.tables.get(name).cloned();
                     let table = table.ok_or_else(|| Error::internal(format!("no table `{name}` in the lane")))?;
-                    yielded.tables.push((table, batch.kind, batch.columns.clone()));
+                    yielded.tables.push((table, batch.kind, replay::landed(&batch.columns, &mut yielded.landed)));
                 }
                 Node::Stage(name) => {
                     let (stage, next) = self.plan.stages.get_mut(name).ok_or_else(|| lost(name))?;
                     let outcome = stage.run(batch)?;
-                    bury(stage, &outcome.casualties, &self.plan.source, self.clock.now(), yielded)?;
+                    bury(stage, &outcome.casualties, batch.kind, &self.plan.source, self.clock.now(), yielded)?;
                     let next = next.clone();
                     for batch in &outcome.batches {
                         self.flow(&next, batch, yielded)?;
@@ -135,7 +149,14 @@ fn lost(name: &str) -> Error {
 }
 
 /// What becomes of the events a stage gave up.
-fn bury(stage: &Stage, casualties: &[Casualty], source: &Arc<str>, now: i64, yielded: &mut Yield) -> Result<()> {
+fn bury(
+    stage: &Stage,
+    casualties: &[Casualty],
+    kind: Kind,
+    source: &Arc<str>,
+    now: i64,
+    yielded: &mut Yield,
+) -> Result<()> {
     match stage.on_error {
         OnError::DeadLetter => {
             let letters = casualties.iter().map(|casualty| DeadLetter {
@@ -146,6 +167,8 @@ fn bury(stage: &Stage, casualties: &[Casualty], source: &Arc<str>, now: i64, yie
                 reason: casualty.reason.clone(),
                 raw: raw(&casualty.row),
                 backtrace: casualty.backtrace.clone(),
+                event: Some(dead_letter::Event::of(kind, &casualty.row)),
+                replay_of: dead_letter::of_row(&casualty.row),
             });
             yielded.dead.extend(letters);
             Ok(())

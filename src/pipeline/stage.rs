@@ -13,7 +13,7 @@ use super::breaker::{Breaker, Went};
 use super::config::OnError;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::event::columns::{BODY, KIND, LABELS, NAME, RAW, SOURCE, TIMESTAMP, VALUE};
+use crate::event::columns::{BODY, KIND, LABELS, LETTER, NAME, RAW, SOURCE, TIMESTAMP, VALUE};
 use crate::event::{Batch, Kind, labels, mixed};
 use crate::plugin::instance::{Context, RowError, cpu_time};
 use crate::plugin::{Account, Fault, FaultKind, Instance, World};
@@ -282,7 +282,7 @@ fn matching(batch: &Batch, pattern: &str) -> Result<Vec<(String, ArrayRef)>> {
             Some(prefix) => name.starts_with(prefix),
             None => name == pattern,
         };
-        if wanted && name != RAW && !matches!(column.data_type(), DataType::Map(_, _)) {
+        if wanted && name != RAW && name != LETTER && !matches!(column.data_type(), DataType::Map(_, _)) {
             found.push((name.clone(), column.clone()));
         }
     }
@@ -374,7 +374,7 @@ fn only_what_metrics_have(logs: &RecordBatch) -> Result<RecordBatch> {
     let mut columns = Vec::new();
     for (field, column) in logs.schema_ref().fields().iter().zip(logs.columns()) {
         match field.name().as_str() {
-            TIMESTAMP | SOURCE | RAW | NAME | KIND | VALUE => fields.push(field.as_ref().clone()),
+            TIMESTAMP | SOURCE | RAW | LETTER | NAME | KIND | VALUE => fields.push(field.as_ref().clone()),
             BODY if logs.column_by_name(RAW).is_none() => fields.push(Field::new(RAW, field.data_type().clone(), true)),
             _ => continue,
         }

@@ -2,6 +2,7 @@
 
 use super::House;
 use super::answer::Refusal;
+use super::replay::{Asked, Report};
 use crate::error::Result;
 use axum::Json;
 use axum::extract::State;
@@ -12,6 +13,8 @@ use serde_json::{Value, json};
 pub trait Admin: Send + Sync {
     /// Writes all hot rows to segments.
     fn flush(&self) -> BoxFuture<'_, Result<()>>;
+    /// Has a stage take dead letters again.
+    fn replay(&self, asked: Asked) -> BoxFuture<'_, Result<Report>>;
     /// How everything is, for people.
     fn status(&self) -> Value;
 }

@@ -12,6 +12,7 @@ pub mod answer;
 pub mod guard;
 pub mod health;
 pub mod ingest;
+pub mod replay;
 pub mod scale;
 pub mod sql;
 pub mod stats;
@@ -61,6 +62,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("/v1/tail/{table}", "POST"),
     ("/v1/admin/flush", "POST"),
     ("/v1/admin/status", "GET"),
+    ("/v1/admin/replay", "POST"),
     ("/v1/admin/scalers/{name}/order", "POST"),
     ("/v1/admin/scalers/{name}/release", "POST"),
     ("/v1/admin/scalers/{name}/promote", "POST"),
@@ -109,6 +111,7 @@ pub fn router(parts: Parts, access: &Access, counts: Arc<Counts>) -> Router {
         .route("/v1/tail/{table}", post(tail::post))
         .route("/v1/admin/flush", post(admin::flush))
         .route("/v1/admin/status", get(admin::status))
+        .route("/v1/admin/replay", post(replay::post))
         .route("/v1/admin/scalers/{name}/order", post(scale::order))
         .route("/v1/admin/scalers/{name}/release", post(scale::release))
         .route("/v1/admin/scalers/{name}/promote", post(scale::promote))

@@ -168,6 +168,7 @@ impl Inlet {
             positions: vec![],
             key,
             patient: false,
+            replay: None,
             ack,
         };
         let late =

@@ -115,7 +115,9 @@ async fn deliver(outlet: &Outlet, batch: Batch) -> Result<()> {
     outlet.progress.read("", batch.columns.num_rows() as u64, 0);
     let (ack, safe) = Ack::new();
     let source = outlet.name.clone();
-    outlet.send(Delivery { source, batch, dead: vec![], positions: vec![], key: None, patient: false, ack }).await?;
+    outlet
+        .send(Delivery { source, batch, dead: vec![], positions: vec![], key: None, patient: false, replay: None, ack })
+        .await?;
     let gone = || Err(Error::new(ErrorKind::Unavailable, "the pipeline is gone"));
     safe.await.unwrap_or_else(|_| gone()).map(|_| ())
 }

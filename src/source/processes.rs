@@ -122,7 +122,9 @@ async fn deliver(outlet: &Outlet, samples: Samples) -> Result<()> {
     let (ack, safe) = Ack::new();
     let source = outlet.name.clone();
     let batch = Batch { kind: Kind::Metrics, columns: samples.finish(&outlet.name)? };
-    outlet.send(Delivery { source, batch, dead: vec![], positions: vec![], key: None, patient: false, ack }).await?;
+    outlet
+        .send(Delivery { source, batch, dead: vec![], positions: vec![], key: None, patient: false, replay: None, ack })
+        .await?;
     let gone = || Err(Error::new(ErrorKind::Unavailable, "the pipeline is gone"));
     safe.await.unwrap_or_else(|_| gone()).map(|_| ())
 }

@@ -304,7 +304,8 @@ impl One {
         let (ack, safe) = Ack::new();
         let batch = Batch { kind: Kind::Metrics, columns };
         let source = self.outlet.name.clone();
-        let delivery = Delivery { source, batch, dead: vec![], positions: vec![], key: None, patient: false, ack };
+        let delivery =
+            Delivery { source, batch, dead: vec![], positions: vec![], key: None, patient: false, replay: None, ack };
         self.outlet.send(delivery).await?;
         match safe.await {
             Ok(stored) => stored?,

@@ -125,7 +125,16 @@ impl Pipe {
         let (ack, safe) = Ack::new();
         let batch = Batch { kind: Kind::Logs, columns: decoded.columns };
         let source = self.outlet.name.clone();
-        let delivery = Delivery { source, batch, dead: decoded.dead, positions: vec![], key: None, patient: true, ack };
+        let delivery = Delivery {
+            source,
+            batch,
+            dead: decoded.dead,
+            positions: vec![],
+            key: None,
+            patient: true,
+            replay: None,
+            ack,
+        };
         self.outlet.send(delivery).await?;
         self.answers.push_back(safe);
         Ok(())

@@ -167,6 +167,7 @@ async fn send(outlet: &Outlet, chunk: Chunk) -> Result<BoxFuture<'static, (Optio
         positions: chunk.positions,
         key: None,
         patient: true,
+        replay: None,
         ack,
     };
     outlet.send(delivery).await?;

@@ -1,0 +1,118 @@
+//! `tidemill replay dead-letters --stage S`
+
+use super::query::print;
+use super::runtime;
+use super::server::Server;
+use crate::error::{Error, Result};
+use crate::units::Span;
+use chrono::DateTime;
+use clap::ValueEnum;
+use std::process::ExitCode;
+
+const EXAMPLES: &str = "\
+Examples:
+  tidemill replay dead-letters --stage nginx --last 1d --dry-run
+  tidemill replay dead-letters --stage nginx --from 2026-07-01T00:00:00Z --to 2026-07-02T00:00:00Z
+  tidemill query 'SELECT outcome, count(*) FROM tidemill.replays GROUP BY outcome'";
+
+/// Hands dead letters to their stage again, in the Tidemill that runs, and on to its tables: each once.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Replay {
+    /// What is replayed.
+    #[arg(value_enum)]
+    what: What,
+    /// The stage that gave them up.
+    #[arg(long)]
+    stage: String,
+    /// Only those given up within this time, such as `1d`.
+    #[arg(long, conflicts_with = "from", value_parser = Span::parse)]
+    last: Option<Span>,
+    /// Only those given up then or later: `2026-07-01T00:00:00Z`.
+    #[arg(long, value_parser = time)]
+    from: Option<i64>,
+    /// Only those given up then or earlier.
+    #[arg(long, value_parser = time)]
+    to: Option<i64>,
+    /// Only those of this source.
+    #[arg(long)]
+    source: Option<String>,
+    /// At most so many, the oldest first.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+    /// Say how many there are, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Where Tidemill listens.
+    #[arg(long, env = "TIDEMILL_URL", default_value = "http://127.0.0.1:7070")]
+    url: String,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum What {
+    /// rows of `tidemill.dead_letters`
+    DeadLetters,
+}
+
+impl Replay {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let What::DeadLetters = self.what;
+        let server = Server::new(&self.url)?;
+        runtime()?.block_on(self.all(&server))
+    }
+
+    /// Asks until there are no more.
+    async fn all(&self, server: &Server) -> Result<ExitCode> {
+        let (mut span, mut rest, mut taken) = ((self.from, self.to), self.limit, 0);
+        loop {
+            let report = server.replay(&self.parameters(span, rest)).await?;
+            if self.dry_run {
+                print(&format!(
+                    "would take {} dead letters (already done: {}; whose source is gone: {})\n",
+                    self.limit.unwrap_or(u64::MAX).min(report.taken),
+                    report.already_done,
+                    report.unreachable
+                ));
+                return Ok(ExitCode::SUCCESS);
+            }
+            let first = taken == 0;
+            taken += report.taken;
+            print(&format!(
+                "taken {}: landed {}, dropped {}, failed again {}\n",
+                report.taken, report.landed, report.dropped, report.failed_again
+            ));
+            if first && report.already_done + report.unreachable > 0 {
+                print(&format!(
+                    "left alone: {} already done, {} whose source does not lead to the stage\n",
+                    report.already_done, report.unreachable
+                ));
+            }
+            if let Some(why) = report.stopped {
+                return Err(Error::invalid(format!("stopped: {why}")));
+            }
+            rest = rest.map(|rest| rest.saturating_sub(report.taken));
+            if !report.more || report.taken == 0 || rest == Some(0) {
+                return Ok(ExitCode::SUCCESS);
+            }
+            span = (report.from, Some(report.to));
+        }
+    }
+
+    fn parameters(&self, (from, to): (Option<i64>, Option<i64>), limit: Option<u64>) -> Vec<(&'static str, String)> {
+        let mut all = vec![("stage", self.stage.clone())];
+        // The first answer says when the last day began.
+        all.extend(self.last.filter(|_| from.is_none()).map(|last| ("last", last.to_string())));
+        all.extend(from.map(|from| ("from", from.to_string())));
+        all.extend(to.map(|to| ("to", to.to_string())));
+        all.extend(self.source.clone().map(|source| ("source", source)));
+        all.extend(limit.map(|limit| ("limit", limit.to_string())));
+        all.extend(self.dry_run.then(|| ("dry_run", "true".to_owned())));
+        all
+    }
+}
+
+/// A time as RFC 3339 writes it, in ns UTC.
+fn time(text: &str) -> Result<i64, String> {
+    let wrong = || format!("`{text}` is not a time; write it like `2026-07-01T00:00:00Z`");
+    DateTime::parse_from_rfc3339(text).ok().and_then(|time| time.timestamp_nanos_opt()).ok_or_else(wrong)
+}
