@@ -16,6 +16,7 @@ mod examples;
 mod files;
 mod fuzz;
 mod http;
+mod languages;
 mod mill;
 mod parquet;
 mod plugins;
