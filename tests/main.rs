@@ -9,6 +9,7 @@
 )]
 
 mod architecture;
+mod authors;
 mod bad_input;
 mod crash;
 mod disk_full;
