@@ -148,6 +148,11 @@ impl Case {
         &self.settings
     }
 
+    /// The lookup tables that the case brings along.
+    pub fn tables(&self) -> Arc<BTreeMap<String, Lookup>> {
+        self.tables.clone()
+    }
+
     /// How many events come through.
     pub fn events(&self) -> usize {
         match &self.expects {

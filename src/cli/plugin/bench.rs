@@ -1,7 +1,7 @@
 //! `tidemill plugin bench [DIR|FILE.wasm]`
 
 use super::inspect::bytes;
-use super::measured::{Cost, Measured};
+use super::measured::{Cost, Measured, Tables};
 use super::{found, settings};
 use crate::case::Case;
 use crate::cli::query::print;
@@ -10,6 +10,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Batch, Kind};
 use crate::plugin::{Library, Plugin, World};
 use arrow::array::{ArrayRef, BinaryArray, RecordBatch, TimestampNanosecondArray};
+use flate2::read::MultiGzDecoder;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -35,7 +38,7 @@ pub struct Bench {
     /// The plugin's folder, a .wasm file, or the name of a bundled plugin.
     #[arg(value_name = "DIR|FILE", default_value = ".")]
     from: PathBuf,
-    /// A file whose lines are the events' bodies; without it the plugin's largest case, again and again.
+    /// A file whose lines are the events' bodies, also packed with gzip; without it the plugin's largest case, again and again.
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     /// Settings, as JSON or TOML; without them those of the case, or none.
@@ -59,6 +62,7 @@ pub struct Bench {
 struct Input {
     batches: Vec<Batch>,
     settings: String,
+    tables: Tables,
     told: String,
 }
 
@@ -74,7 +78,7 @@ impl Bench {
             plugins.push(other);
         }
         let input = self.input()?;
-        let measured = plugins.iter().map(|plugin| Measured::new(&library, plugin, &input.settings));
+        let measured = plugins.iter().map(|plugin| Measured::new(&library, plugin, &input.settings, &input.tables));
         let mut measured = measured.collect::<Result<Vec<_>>>()?;
         let costs = rounds(&mut measured, &input.batches, self.seconds)?;
         print(&heading(&library, &plugins, &input)?);
@@ -87,7 +91,8 @@ impl Bench {
         if let Some(file) = &self.input {
             let batches = lines(file, rows)?;
             let settings = settings::json(self.settings.as_deref())?;
-            return Ok(Input { batches, settings, told: format!("the lines of {}", file.display()) });
+            let told = format!("the lines of {}", file.display());
+            return Ok(Input { batches, settings, tables: Tables::default(), told });
         }
         let mut best: Option<(usize, PathBuf, Case)> = None;
         for path in found::cases(&self.from, self.cases.as_deref())? {
@@ -105,7 +110,8 @@ impl Bench {
             Some(settings) => settings::json(Some(settings))?,
             None => case.settings().to_owned(),
         };
-        Ok(Input { batches: vec![batch], settings, told: format!("the rows of {}, again and again", path.display()) })
+        let told = format!("the rows of {}, again and again", path.display());
+        Ok(Input { batches: vec![batch], settings, tables: case.tables(), told })
     }
 }
 
@@ -122,13 +128,7 @@ fn timed(plugin: &Plugin) -> Result<()> {
 
 /// The file's lines as batches of so many events.
 fn lines(file: &Path, rows: usize) -> Result<Vec<Batch>> {
-    let failed = |error| Error::io(format!("cannot read {}", file.display()), error);
-    let size = std::fs::metadata(file).map_err(failed)?.len();
-    if size > INPUT_BYTES_MAX {
-        let message = format!("{} has {size} bytes; at most {INPUT_BYTES_MAX} are measured", file.display());
-        return Err(Error::new(ErrorKind::Limit, message));
-    }
-    let text = std::fs::read(file).map_err(failed)?;
+    let text = content(file)?;
     let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
     if lines.is_empty() {
         return Err(Error::invalid(format!("{} has no lines", file.display())));
@@ -144,6 +144,26 @@ fn lines(file: &Path, rows: usize) -> Result<Vec<Batch>> {
         Ok(Batch { kind: Kind::Logs, columns: RecordBatch::try_from_iter(columns)? })
     };
     lines.chunks_exact(rows).map(batch).collect()
+}
+
+/// What a file holds, unpacked if it is packed with gzip.
+fn content(file: &Path) -> Result<Vec<u8>> {
+    let failed = |error| Error::io(format!("cannot read {}", file.display()), error);
+    let mut opened = BufReader::new(File::open(file).map_err(failed)?);
+    let is_packed = opened.fill_buf().map_err(failed)?.starts_with(&[0x1f, 0x8b]);
+    let mut text = Vec::new();
+    let most = INPUT_BYTES_MAX + 1;
+    let read = match is_packed {
+        true => MultiGzDecoder::new(opened).take(most).read_to_end(&mut text),
+        false => opened.take(most).read_to_end(&mut text),
+    };
+    match read.map_err(failed)? as u64 > INPUT_BYTES_MAX {
+        true => Err(Error::new(
+            ErrorKind::Limit,
+            format!("{} is too large: at most {INPUT_BYTES_MAX} bytes are measured", file.display()),
+        )),
+        false => Ok(text),
+    }
 }
 
 /// The plugins take turns, a batch each, until each had its time.

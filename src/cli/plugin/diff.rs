@@ -3,7 +3,7 @@
 //!     TABLE ─ SQL ─► columns that either reads ─┬─► OLD ─┐
 //!                                               └─► NEW ─┴─► event by event: the columns that differ, errors, counts, time
 
-use super::measured::{Cost, Measured};
+use super::measured::{Cost, Measured, Tables};
 use super::{found, settings};
 use crate::case::{Outcome, numbered, outcomes};
 use crate::cli::query::print;
@@ -12,13 +12,13 @@ use crate::cli::server::Server;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::columns::Type;
 use crate::event::{Batch, Kind, TableName, dead_letter};
-use crate::plugin::{Contract, World};
+use crate::plugin::{Contract, Lookup, World};
 use crate::units::Span;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +55,9 @@ pub struct Diff {
     /// Settings of the new one, if they are others.
     #[arg(long, value_name = "SETTINGS")]
     new_settings: Option<String>,
+    /// A lookup table of both: its name and a CSV file. May be given again for another.
+    #[arg(long = "table", value_name = "NAME=FILE")]
+    tables: Vec<String>,
     /// How many events that differ are shown.
     #[arg(long, default_value_t = 10)]
     show: usize,
@@ -93,7 +96,11 @@ impl Diff {
             Some(settings) => settings::json(Some(settings))?,
             None => old_settings.clone(),
         };
-        let mut both = [Measured::new(&library, &old, &old_settings)?, Measured::new(&library, &new, &new_settings)?];
+        let tables = tables(&self.tables)?;
+        let mut both = [
+            Measured::new(&library, &old, &old_settings, &tables)?,
+            Measured::new(&library, &new, &new_settings, &tables)?,
+        ];
         let contracts = both.each_ref().map(|one| one.contract.clone());
         let events = runtime()?.block_on(self.events(&contracts))?;
         let found = self.compare(&mut both, &events, world)?;
@@ -186,6 +193,16 @@ impl Found {
             self.shown.push_str(&format!("  {name:first$}  {old:second$}  {new}\n"));
         }
     }
+}
+
+/// The lookup tables that are named on the command line.
+fn tables(written: &[String]) -> Result<Tables> {
+    let table = |written: &String| {
+        let wrong = || Error::invalid(format!("`{written}` is no lookup table; write --table users=users.csv"));
+        let (name, file) = written.split_once('=').ok_or_else(wrong)?;
+        Ok((name.to_owned(), Lookup::open(Path::new(file))?))
+    };
+    Ok(Arc::new(written.iter().map(table).collect::<Result<_>>()?))
 }
 
 /// The event as one line: its body, or the columns there are.

@@ -15,13 +15,17 @@ use crate::pipeline::Stage;
 use crate::pipeline::config::OnError;
 use crate::pipeline::stage::Outcome;
 use crate::plugin::instance::{Context, cpu_time};
-use crate::plugin::{Account, Configured, Contract, Instance, Library, Limits, Plugin};
+use crate::plugin::{Account, Configured, Contract, Instance, Library, Limits, Lookup, Plugin};
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Takes what it is handed and answers with an error without words.
 const IDLE: &str = include_str!("idle.wat");
+
+/// Lookup tables by their names.
+pub(super) type Tables = Arc<BTreeMap<String, Lookup>>;
 
 /// A plugin in a stage of its own, and beside it one that does nothing.
 pub(super) struct Measured {
@@ -54,15 +58,15 @@ pub(super) struct Cost {
 }
 
 impl Measured {
-    /// A plugin with its settings as JSON text.
-    pub fn new(library: &Library, plugin: &Plugin, settings: &str) -> Result<Measured> {
+    /// A plugin with its settings as JSON text, and the lookup tables it may ask.
+    pub fn new(library: &Library, plugin: &Plugin, settings: &str, tables: &Tables) -> Result<Measured> {
         let account = Arc::new(Account::default());
         let configured = Configured {
             stage: "measured".into(),
             plugin: plugin.clone(),
             settings: settings.to_owned(),
             limits: Limits::default(),
-            tables: Arc::default(),
+            tables: tables.clone(),
             account: account.clone(),
         };
         let idle = library.load("idle", "idle", &idle_module()?)?;
