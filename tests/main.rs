@@ -9,6 +9,7 @@
 )]
 
 mod architecture;
+mod authors;
 mod bad_input;
 mod crash;
 mod disk_full;
@@ -16,6 +17,7 @@ mod examples;
 mod files;
 mod fuzz;
 mod http;
+mod languages;
 mod mill;
 mod parquet;
 mod plugins;

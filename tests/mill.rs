@@ -33,6 +33,11 @@ pub fn run(dir: &Path, arguments: &[&str]) -> Output {
 
 /// Runs a command to its end, which must come in time.
 pub fn finish(command: &mut Command) -> Output {
+    finish_within(command, PATIENCE)
+}
+
+/// Runs a command to its end, which must come within this time.
+pub fn finish_within(command: &mut Command, patience: Duration) -> Output {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let all = |pipe: Option<Box<dyn Read + Send>>| {
         std::thread::spawn(move || {
@@ -43,7 +48,7 @@ pub fn finish(command: &mut Command) -> Output {
     };
     let stdout = all(child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>));
     let stderr = all(child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>));
-    let status = ended(&mut child, PATIENCE);
+    let status = ended(&mut child, patience);
     Output { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
 }
 

@@ -12,17 +12,22 @@ use toml::{Table, Value};
 use toml_edit::InlineTable;
 
 /// A row: what is not null, by column; a metric's labels are columns `labels.x`.
-pub(super) type Cells = BTreeMap<String, Cell>;
+pub type Cells = BTreeMap<String, Cell>;
 
 /// A value that is not null.
 #[derive(Clone, Debug)]
-pub(super) enum Cell {
+pub enum Cell {
+    /// text, which a case also writes for times and bytes
     Text(String),
+    /// a whole number
     Int(i64),
+    /// a number with a fraction
     Float(f64),
+    /// true or false
     Boolean(bool),
     /// nanoseconds since 1970 UTC
     Time(i64),
+    /// bytes, whatever they are
     Bytes(Vec<u8>),
 }
 

@@ -1,6 +1,6 @@
 //! what was expected and what came, side by side
 
-use super::{Cells, Outcome};
+use super::{Cell, Cells, Outcome};
 use std::collections::BTreeSet;
 use toml::Table;
 
@@ -21,28 +21,39 @@ pub(super) fn shown(input: &Table, wanted: Option<&Outcome>, came: &Outcome) -> 
     format!("in        {{ {} }}\n{differs}", input.join(", "))
 }
 
-/// The columns in which rows differ, as a table.
-fn pairs(wanted: &[Cells], came: &[Cells]) -> String {
-    let mut lines = vec![["column".to_owned(), "expected".to_owned(), "got".to_owned()]];
-    let several = wanted.len() > 1;
-    for (at, (wanted, came)) in wanted.iter().zip(came).enumerate() {
-        let names: BTreeSet<&String> = wanted.keys().chain(came.keys()).collect();
+/// The columns in which two outcomes differ: name, the one's value, the other's.
+pub(super) fn differences(one: &Outcome, other: &Outcome) -> Vec<[String; 3]> {
+    match (one, other) {
+        (Outcome::Rows(ones), Outcome::Rows(others)) if ones.len() == others.len() => cells(ones, others),
+        (one, other) if one == other => Vec::new(),
+        (one, other) => vec![["(row)".to_owned(), said(one), said(other)]],
+    }
+}
+
+fn cells(ones: &[Cells], others: &[Cells]) -> Vec<[String; 3]> {
+    let shown = |cell: Option<&Cell>| cell.map_or_else(|| "(null)".to_owned(), |cell| cut(&cell.to_string()));
+    let mut found = Vec::new();
+    for (at, (row, other)) in ones.iter().zip(others).enumerate() {
+        let names: BTreeSet<&String> = row.keys().chain(other.keys()).collect();
         for name in names {
-            let (one, other) = (wanted.get(name), came.get(name));
+            let (one, other) = (row.get(name), other.get(name));
             if one != other {
-                let shown = |cell: Option<&super::Cell>| {
-                    cell.map_or_else(|| "(null)".to_owned(), |cell| cut(&cell.to_string()))
-                };
-                let name = if several { format!("{}: {name}", at + 1) } else { name.clone() };
-                lines.push([name, shown(one), shown(other)]);
+                let name = if ones.len() > 1 { format!("{}: {name}", at + 1) } else { name.clone() };
+                found.push([name, shown(one), shown(other)]);
             }
         }
     }
+    found
+}
+
+/// The columns in which rows differ, as a table.
+fn pairs(wanted: &[Cells], came: &[Cells]) -> String {
+    let mut lines = vec![["column".to_owned(), "expected".to_owned(), "got".to_owned()]];
+    lines.extend(cells(wanted, came));
     let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max();
     let (first, second) = (width(0).unwrap_or(0), width(1).unwrap_or(0));
-    let lines: Vec<String> =
-        lines.iter().map(|[name, wanted, came]| format!("{name:first$}  {wanted:second$}  {came}")).collect();
-    lines.join("\n")
+    let line = |[name, wanted, came]: &[String; 3]| format!("{name:first$}  {wanted:second$}  {came}");
+    lines.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn said(outcome: &Outcome) -> String {

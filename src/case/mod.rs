@@ -17,14 +17,16 @@ mod ticks;
 mod written;
 
 use crate::error::{Error, Result};
+use crate::event::Batch;
 use crate::plugin::{Account, Configured, Engine, Instance, Limits, Lookup, Plugin, World};
-use cell::{Cell, Cells};
+pub use cell::{Cell, Cells};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use rewrite::rewritten;
+pub use rows::{numbered, outcomes};
 
 /// The most a file of cases may have, in bytes.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -34,7 +36,6 @@ pub struct Case {
     /// what the case shows
     pub about: String,
     settings: String,
-    now: Option<i64>,
     tables: Arc<BTreeMap<String, Lookup>>,
     expects: Expects,
 }
@@ -42,12 +43,12 @@ pub struct Case {
 enum Expects {
     /// `configure` fails with a message that has this in it.
     Refused(String),
-    Batches(Vec<Rows>),
+    Batches(Vec<Events>),
     Ticks(Vec<Tick>),
 }
 
-/// One batch, and what `context.now` shows with it, if the case says.
-struct Rows {
+/// Events that go in together, and the clock they see.
+struct Events {
     now: Option<i64>,
     rows: Vec<Row>,
 }
@@ -58,6 +59,12 @@ struct Row {
     wanted: Option<Outcome>,
 }
 
+impl Row {
+    fn fails(&self) -> bool {
+        matches!(self.wanted, Some(Outcome::Error(_)))
+    }
+}
+
 /// One tick of a scaler.
 struct Tick {
     request: crate::plugin::Request,
@@ -66,10 +73,20 @@ struct Tick {
 
 /// What comes of one event. As it is expected: in rows, the columns that the plugin makes; in errors, a part of the message.
 #[derive(Clone, Debug, PartialEq)]
-enum Outcome {
+pub enum Outcome {
+    /// the rows that came of it, none of them if it is dropped
     Rows(Vec<Cells>),
+    /// what a filter said
     Keep(bool),
+    /// why it could not be handled
     Error(String),
+}
+
+impl Outcome {
+    /// The columns in which two outcomes differ, with the value of each; the whole of them where they cannot be compared so.
+    pub fn differences(&self, other: &Outcome) -> Vec<[String; 3]> {
+        differ::differences(self, other)
+    }
 }
 
 /// What comes of one tick. As it is expected: in reasons and errors, a part of the text.
@@ -131,12 +148,32 @@ impl Case {
         &self.settings
     }
 
-    /// The events that go in, a batch each, as they would come from a source; none for an autoscaler or refused settings.
-    pub fn inputs(&self) -> Result<Vec<crate::event::Batch>> {
+    /// The lookup tables that the case brings along.
+    pub fn tables(&self) -> Arc<BTreeMap<String, Lookup>> {
+        self.tables.clone()
+    }
+
+    /// How many events come through.
+    pub fn events(&self) -> usize {
         match &self.expects {
-            Expects::Batches(batches) => batches.iter().map(|batch| rows::events(&batch.rows)).collect(),
-            Expects::Refused(_) | Expects::Ticks(_) => Ok(Vec::new()),
+            Expects::Batches(batches) => {
+                batches.iter().flat_map(|batch| &batch.rows).filter(|row| !row.fails()).count()
+            }
+            Expects::Refused(_) | Expects::Ticks(_) => 0,
         }
+    }
+
+    /// The events that go in, again and again until there are as many as `rows`, without those that have to fail; none for an
+    /// autoscaler or refused settings.
+    pub fn repeated(&self, rows: usize) -> Result<Option<Batch>> {
+        let Expects::Batches(batches) = &self.expects else { return Ok(None) };
+        let good: Vec<&toml::Table> =
+            batches.iter().flat_map(|batch| &batch.rows).filter(|row| !row.fails()).map(|row| &row.input).collect();
+        if good.is_empty() {
+            return Ok(None);
+        }
+        let many: Vec<&toml::Table> = good.into_iter().cycle().take(rows).collect();
+        rows::events(&many).map(Some)
     }
 
     /// The plugin with the case's settings and lookup tables.
@@ -166,7 +203,7 @@ impl Case {
         match (&self.expects, plugin.world()) {
             (Expects::Ticks(ticks), World::Autoscaler) => Ok(ticks::run(instance, ticks)),
             (Expects::Batches(batches), World::Parser | World::Filter | World::Enricher) => {
-                rows::run(instance, batches, self.now)
+                rows::run(engine, instance, batches)
             }
             (_, World::Autoscaler) => Err(Error::invalid("the plugin is an autoscaler; its cases have [[ticks]]")),
             (_, world) => {

@@ -5,36 +5,40 @@
 use super::cell::{Cell, Cells};
 use super::differ::shown;
 use super::table::{batch, columns};
-use super::{Change, Failure, Outcome, Place, Row, Rows};
+use super::{Change, Events, Failure, Outcome, Place};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event::labels::{LabelsBuilder, PREFIX};
 use crate::event::{Batch, Kind};
-use crate::pipeline::Stage;
 use crate::pipeline::config::OnError;
-use crate::plugin::{Contract, Instance, World};
+use crate::pipeline::{Stage, stage};
+use crate::plugin::{Contract, Engine, Instance, World};
 use arrow::array::{ArrayRef, StringArray};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Which row of a case an event is: its source.
 const ROW: &str = "source";
 
-/// Runs the batches one after the other; a plugin that keeps state gets what the batch before left. Time goes on to the
-/// `now` of each batch that has one, and never back.
-pub(super) fn run(instance: Instance, batches: &[Rows], now: Option<i64>) -> Result<Vec<Failure>> {
-    let world = instance.configured().plugin.world();
-    let contract = instance.contract().clone();
-    let first = now.or_else(|| batches.iter().find_map(|batch| batch.now));
-    let clock = Clock::held(first.unwrap_or_default());
-    let mut stage = Stage::new("tested", OnError::DeadLetter, instance, clock.clone(), first.is_some(), None);
+/// Runs the batches one after the other: each with a new instance, and the state that the one before left. What a plugin keeps in its
+/// fields alone is lost, as it is where an instance vanishes.
+pub(super) fn run(engine: &Engine, first: Instance, batches: &[Events]) -> Result<Vec<Failure>> {
+    let configured = first.configured().clone();
+    let world = configured.plugin.world();
+    let contract = first.contract().clone();
+    let mut ready = Some(first);
+    let mut state = None;
     let mut failures = Vec::new();
-    for (number, Rows { now, rows }) in batches.iter().enumerate() {
-        let passed = now.map_or(0, |now| now.saturating_sub(clock.now()));
-        clock.advance(Duration::from_nanos(u64::try_from(passed).unwrap_or(0)));
-        let events = events(rows)?;
-        let mut came = outcomes(&mut stage, &events, world)?;
+    for (number, Events { now, rows }) in batches.iter().enumerate() {
+        let instance = match ready.take() {
+            Some(first) => first,
+            None => Instance::new(engine, configured.clone())?,
+        };
+        let clock = Clock::held(now.unwrap_or_default());
+        let mut stage = Stage::new("tested", OnError::DeadLetter, instance, clock, now.is_some(), state);
+        let events = events(&rows.iter().map(|row| &row.input).collect::<Vec<_>>())?;
+        let mut came = outcomes(stage.run(&events)?, world)?;
+        state = stage.state().map(<[u8]>::to_vec);
         for (at, row) in rows.iter().enumerate() {
             let own = own(&events, at, world, &contract)?;
             let came = came.remove(&at).unwrap_or_else(|| match world {
@@ -54,27 +58,36 @@ pub(super) fn run(instance: Instance, batches: &[Rows], now: Option<i64>) -> Res
 }
 
 /// The events as they would come from a source: labels in their map, each with its number as source.
-pub(super) fn events(rows: &[Row]) -> Result<Batch> {
-    let inputs: Vec<&toml::Table> = rows.iter().map(|row| &row.input).collect();
+pub(super) fn events(inputs: &[&toml::Table]) -> Result<Batch> {
     let is_label = |name: &str| name.starts_with(PREFIX);
     let kind = if inputs.iter().any(|row| row.keys().any(|name| is_label(name))) { Kind::Metrics } else { Kind::Logs };
     let mut columns: Vec<(String, ArrayRef)> =
-        columns(&inputs)?.into_iter().filter(|(name, _)| !is_label(name)).collect();
+        columns(inputs)?.into_iter().filter(|(name, _)| !is_label(name)).collect();
     if kind == Kind::Metrics {
         let mut labels = LabelsBuilder::new();
-        for row in &inputs {
+        for row in inputs {
             labels.push(row.iter().filter_map(|(name, value)| Some((name.strip_prefix(PREFIX)?, value.as_str()?))))?;
         }
         columns.push(("labels".into(), labels.finish()));
     }
-    let numbers = (0..rows.len()).map(|row| Some(row.to_string()));
-    columns.push((ROW.into(), Arc::new(StringArray::from_iter(numbers))));
-    Ok(Batch { kind, columns: batch(columns, rows.len())? })
+    numbered(Batch { kind, columns: batch(columns, inputs.len())? })
 }
 
-/// What came of each row, by its number; a row of which nothing came is not there.
-fn outcomes(stage: &mut Stage, events: &Batch, world: World) -> Result<BTreeMap<usize, Outcome>> {
-    let outcome = stage.run(events)?;
+/// Events that can be told apart: each has its number as source.
+pub fn numbered(events: Batch) -> Result<Batch> {
+    let rows = events.columns.num_rows();
+    let numbers = StringArray::from_iter((0..rows).map(|row| Some(row.to_string())));
+    let fields = events.columns.schema_ref().fields().iter().zip(events.columns.columns());
+    let mut columns: Vec<(String, ArrayRef)> = fields
+        .filter(|(field, _)| field.name() != ROW)
+        .map(|(field, column)| (field.name().clone(), column.clone()))
+        .collect();
+    columns.push((ROW.into(), Arc::new(numbers)));
+    Ok(Batch { kind: events.kind, columns: batch(columns, rows)? })
+}
+
+/// What came of each of some [`numbered`] events, by its number; one of which nothing came is not there.
+pub fn outcomes(outcome: stage::Outcome, world: World) -> Result<BTreeMap<usize, Outcome>> {
     let mut outcomes = BTreeMap::new();
     for batch in &outcome.batches {
         for row in 0..batch.columns.num_rows() {

@@ -1,7 +1,7 @@
 //! a case as it is written, checked key by key
 
 use super::cell::{Cell, Cells, nanos};
-use super::{Answer, Case, Expects, Outcome, Row, Rows, Tick, ticks};
+use super::{Answer, Case, Events, Expects, Outcome, Row, Tick, ticks};
 use crate::error::{Error, Result, did_you_mean};
 use crate::plugin::Lookup;
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ pub(super) fn read(text: &str) -> Result<Case> {
     let empty = Table::new();
     let settings = table_of(&table, "settings")?.unwrap_or(&empty);
     let settings = serde_json::to_string(settings).map_err(|error| Error::invalid(format!("settings: {error}")))?;
-    let now = text_of(&table, "now")?.map(nanos).transpose().map_err(|error| error.within("now"))?;
+    let now = now_of(&table)?;
     let mut tables = BTreeMap::new();
     for (name, value) in table_of(&table, "tables")?.into_iter().flatten() {
         let within = |error: Error| error.within(format!("tables.{name}"));
@@ -25,22 +25,25 @@ pub(super) fn read(text: &str) -> Result<Case> {
         tables.insert(name.clone(), Lookup::read(csv.as_bytes()).map_err(within)?);
     }
     let about = text_of(&table, "about")?.unwrap_or_default().to_owned();
-    Ok(Case { about, settings, now, tables: Arc::new(tables), expects: expects(&table)? })
+    Ok(Case { about, settings, tables: Arc::new(tables), expects: expects(&table, now)? })
 }
 
-fn expects(table: &Table) -> Result<Expects> {
+fn now_of(table: &Table) -> Result<Option<i64>> {
+    text_of(table, "now")?.map(nanos).transpose().map_err(|error| error.within("now"))
+}
+
+fn expects(table: &Table, now: Option<i64>) -> Result<Expects> {
     let refused = text_of(table, "refused")?;
     let (rows, batches, ticks) = (list(table, "rows")?, list(table, "batches")?, list(table, "ticks")?);
     match (refused, rows, batches, ticks) {
         (Some(part), None, None, None) => Ok(Expects::Refused(part.to_owned())),
-        (None, Some(rows), None, None) => Ok(Expects::Batches(vec![Rows { now: None, rows: rows_of(&rows)? }])),
+        (None, Some(rows), None, None) => Ok(Expects::Batches(vec![Events { now, rows: rows_of(&rows)? }])),
         (None, None, Some(batches), None) => {
             let batch = |(at, batch): (usize, &&Table)| {
                 let within = |error: Error| error.within(format!("batch {}", at + 1));
                 only(batch, &["now", "rows"]).map_err(within)?;
-                let now = text_of(batch, "now").and_then(|now| now.map(nanos).transpose()).map_err(within)?;
                 let rows = rows_of(&list(batch, "rows").map_err(within)?.unwrap_or_default()).map_err(within)?;
-                Ok(Rows { now, rows })
+                Ok(Events { now: now_of(batch).map_err(within)?.or(now), rows })
             };
             Ok(Expects::Batches(batches.iter().enumerate().map(batch).collect::<Result<_>>()?))
         }

@@ -241,7 +241,7 @@ impl Stage {
     }
 
     /// The columns the plugin reads, as they cross.
-    fn reads(&self, batch: &Batch) -> Result<RecordBatch> {
+    pub fn reads(&self, batch: &Batch) -> Result<RecordBatch> {
         let mut fields: Vec<Field> = Vec::new();
         let mut columns: Vec<ArrayRef> = Vec::new();
         let mut add = |name: &str, column: ArrayRef| -> Result<()> {

@@ -39,6 +39,8 @@ const NICENESS: i32 = 10;
 pub enum Compiler {
     /// This process, with nothing to hold it: for tests and benches, whose program has no [`COMMAND`].
     Here,
+    /// This process, and the code looks at no clock, so that a call that loops never ends: for benches, to know what limits cost.
+    Unwatched,
     /// A child that runs this program, within limits.
     Child(PathBuf, CompileLimits),
 }
@@ -75,8 +77,16 @@ impl Compiler {
     pub(super) fn compile(&self, module: &[u8]) -> Result<Vec<u8>> {
         fits(module.len())?;
         match self {
-            Compiler::Here => precompile(module),
+            Compiler::Here | Compiler::Unwatched => precompile(module, self.watches()),
             Compiler::Child(program, limits) => ask(program, *limits, module),
+        }
+    }
+
+    /// Whether a running call looks at its clock.
+    pub(super) fn watches(&self) -> bool {
+        match self {
+            Compiler::Here | Compiler::Child(_, _) => true,
+            Compiler::Unwatched => false,
         }
     }
 }
@@ -96,9 +106,9 @@ fn fits(bytes: usize) -> Result<()> {
 }
 
 /// Wraps, checks and compiles, in this process.
-fn precompile(module: &[u8]) -> Result<Vec<u8>> {
+fn precompile(module: &[u8], watched: bool) -> Result<Vec<u8>> {
     let component = wrap::component(module)?;
-    let engine = wasmtime::Engine::new(&settings())
+    let engine = wasmtime::Engine::new(&settings(watched))
         .map_err(|error| Error::internal(format!("the WebAssembly engine does not start: {error}")))?;
     let compiled = engine.precompile_component(&component);
     compiled.map_err(|error| Error::invalid(format!("it does not compile: {}", first_line(&error))))
@@ -110,7 +120,7 @@ pub fn serve(memory_bytes: u64, time_seconds: u64) -> Result<()> {
     let mut module = Vec::new();
     let most = MODULE_BYTES_MAX as u64 + 1;
     std::io::stdin().take(most).read_to_end(&mut module).map_err(|error| Error::io("cannot read a module", error))?;
-    let (mark, bytes) = match fits(module.len()).and_then(|()| precompile(&module)) {
+    let (mark, bytes) = match fits(module.len()).and_then(|()| precompile(&module, true)) {
         Ok(code) => (CODE, code),
         Err(error) => (REFUSAL, error.message().as_bytes().to_vec()),
     };

@@ -49,7 +49,7 @@ pub(super) struct Ticking<'a>(&'a Ticker);
 impl Engine {
     /// An engine that has plugins compiled and keeps their code under `cache` (none: compile every time).
     pub fn new(compiler: Compiler, cache: Option<&Path>) -> Result<Engine> {
-        let wasmtime = wasmtime::Engine::new(&settings())
+        let wasmtime = wasmtime::Engine::new(&settings(compiler.watches()))
             .map_err(|error| Error::internal(format!("the WebAssembly engine does not start: {error}")))?;
         let linker = host::linker(&wasmtime)?;
         let ticker = Arc::new(Ticker { running: AtomicUsize::new(0), asleep: Mutex::new(false), wake: Condvar::new() });
@@ -115,10 +115,11 @@ impl Engine {
     }
 }
 
-/// How plugins are compiled and run. Compiled code is only good for an engine of the same settings.
-pub(super) fn settings() -> wasmtime::Config {
+/// How plugins are compiled and run, and whether calls look at their clock. Compiled code is only good for an engine of the same
+/// settings.
+pub(super) fn settings(watched: bool) -> wasmtime::Config {
     let mut config = wasmtime::Config::new();
-    config.epoch_interruption(true);
+    config.epoch_interruption(watched);
     config.wasm_component_model(true);
     // A plugin's answer does not depend on the machine.
     config.cranelift_nan_canonicalization(true);

@@ -119,6 +119,19 @@ impl Library {
         Ok(Plugin(Arc::new(Inner { name: name.to_owned(), origin: origin.to_owned(), sha256: hash, world, component })))
     }
 
+    /// The module of a bundled plugin, as it was built.
+    pub fn module(&self, name: &str) -> Option<Result<Vec<u8>>> {
+        self.bundled.iter().find(|bundled| bundled.name == name).map(Bundled::unpacked)
+    }
+
+    /// The names of what a plugin imports and of what it exports.
+    pub fn interfaces(&self, plugin: &Plugin) -> (Vec<String>, Vec<String>) {
+        let (r#type, wasmtime) = (plugin.component().component_type(), self.engine.wasmtime());
+        let imports = r#type.imports(wasmtime).map(|(name, _)| name.to_owned()).collect();
+        let exports = r#type.exports(wasmtime).map(|(name, _)| name.to_owned()).collect();
+        (imports, exports)
+    }
+
     /// What a plugin says of itself: name, version, about.
     pub fn describe(&self, plugin: &Plugin) -> Result<(String, String, String)> {
         instance::describe(&self.engine, plugin)

@@ -1,7 +1,7 @@
 //! a plugin as the command line names it: a folder, which is built, a file, or the name of a bundled one
 
 use super::language;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, did_you_mean};
 use crate::plugin::{Library, Plugin};
 use std::path::{Path, PathBuf};
 
@@ -23,14 +23,34 @@ pub(super) fn module(from: &Path) -> Result<PathBuf> {
 
 /// Opens a plugin: what is there by this path, else a bundled one of this name.
 pub(super) fn open(library: &Library, from: &Path) -> Result<Plugin> {
-    let shown = from.display().to_string();
-    if !from.exists() && library.names().any(|name| name == shown) {
-        return library.open(&shown, Path::new(""));
+    let name = from.display().to_string();
+    if is_bundled(library, from) {
+        return library.open(&name, Path::new(""));
+    }
+    let (bytes, name) = bytes(library, from)?;
+    library.load(&name, &name, &bytes)
+}
+
+/// The bytes of a plugin, a component or a module, and what to call it.
+pub(super) fn bytes(library: &Library, from: &Path) -> Result<(Vec<u8>, String)> {
+    let name = from.display().to_string();
+    if let Some(module) = library.module(&name).filter(|_| !from.exists()) {
+        return Ok((module?, name));
+    }
+    if !from.exists() {
+        let hint = did_you_mean(&name, library.names());
+        let bundled: Vec<&str> = library.names().collect();
+        let message = format!("there is no {name}{hint} (a folder, a .wasm file, or one of {})", bundled.join(", "));
+        return Err(Error::new(ErrorKind::Missing, message));
     }
     let module = module(from)?;
     let bytes =
         std::fs::read(&module).map_err(|error| Error::io(format!("cannot read {}", module.display()), error))?;
-    library.load(&shown, &shown, &bytes)
+    Ok((bytes, name))
+}
+
+fn is_bundled(library: &Library, from: &Path) -> bool {
+    !from.exists() && library.names().any(|name| Path::new(name) == from)
 }
 
 /// The case files of a plugin: in the folder that is named, else in `cases` within its folder, or beside its file.

@@ -1,9 +1,15 @@
 //! `tidemill plugin …`: what an author of plugins works with
 
+mod bench;
 mod build;
+mod diff;
 mod found;
+mod inspect;
 mod language;
+mod list;
+mod measured;
 mod new;
+mod settings;
 mod test;
 
 use crate::error::Result;
@@ -24,6 +30,14 @@ enum PluginCommand {
     Build(build::Build),
     /// Run a plugin's cases through it, and show what differs.
     Test(test::Test),
+    /// Measure a plugin: events a second, memory, and what the boundary takes.
+    Bench(bench::Bench),
+    /// Say what a plugin is, reads, writes, wants and weighs.
+    Inspect(inspect::Inspect),
+    /// List the bundled plugins.
+    List(list::List),
+    /// Run two plugins on a table's recent events, and show where they differ.
+    Diff(diff::Diff),
 }
 
 impl Plugin {
@@ -32,6 +46,10 @@ impl Plugin {
             PluginCommand::New(new) => new.run(),
             PluginCommand::Build(build) => build.run(),
             PluginCommand::Test(test) => test.run(),
+            PluginCommand::Bench(bench) => bench.run(),
+            PluginCommand::Inspect(inspect) => inspect.run(),
+            PluginCommand::List(list) => list.run(),
+            PluginCommand::Diff(diff) => diff.run(),
         }
     }
 }

@@ -15,9 +15,10 @@ use toml::{Table, Value};
 
 use crate::builders::{Binaries, Booleans, Build, Floats, Ints, Texts, Timestamps};
 use crate::{
-    Autoscaler, Batch, Context, Contract, DataType, Enriched, Enricher, Filter, Freshness, Kept, Parsed, Parser,
+    Advice, Autoscaler, Batch, Context, Contract, DataType, Decision, Enriched, Enricher, Filter, Freshness, Kept,
+    Parsed, Parser,
 };
-use crate::{Plugin, Request, Signal, Workload, cut_out, tables, time, wire};
+use crate::{Plugin, Replica, Request, Signal, Workload, cut_out, tables, time, wire};
 
 /// Runs every case of a parser.
 pub fn parser<P: Parser>(directory: &str) {
@@ -378,47 +379,83 @@ fn shown(column: crate::Column<'_>, row: usize) -> Option<Value> {
 }
 
 fn request(written: &Table, state: Vec<u8>) -> Result<Request, String> {
-    let number = |key: &str| written.get(key).and_then(Value::as_integer).map(|number| number as u32);
-    let replicas = number("replicas").ok_or("`replicas` is missing")?;
-    let now = written.get("now").and_then(Value::as_str).ok_or("`now` is missing")?;
+    let replicas = number(written, "replicas").ok_or("`replicas` is missing")?;
+    let now = time_of(written, "now")?.ok_or("`now` is missing")?;
     let signals = written.get("signals").and_then(Value::as_table).into_iter().flatten();
+    let each = |key: &str| written.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_table);
     Ok(Request {
-        now: time::parse_rfc3339(now)?,
+        now,
         workload: Workload {
-            name: "web".to_owned(),
+            name: text(written, "workload").unwrap_or_else(|| "web".to_owned()),
             replicas,
-            ready: number("ready").unwrap_or(replicas),
-            min: number("min").unwrap_or(1),
-            max: number("max").unwrap_or(10),
-            members: Vec::new(),
+            ready: number(written, "ready").unwrap_or(replicas),
+            min: number(written, "min").unwrap_or(1),
+            max: number(written, "max").unwrap_or(10),
+            members: each("members").map(|written| replica(written, now)).collect::<Result<_, _>>()?,
         },
         signals: signals.map(|(name, written)| signal(name, written)).collect::<Result<_, _>>()?,
-        decisions: Vec::new(),
-        advice: Vec::new(),
+        decisions: each("decisions").map(decision).collect::<Result<_, _>>()?,
+        advice: each("advice").map(advice).collect(),
         state,
     })
 }
 
-/// `{ value = 1 }`, `{ stale = 1 }`, `{ missing = true }`, `{ failed = "why" }` or `{ rows = [{ … }] }`.
+fn replica(written: &Table, now: i64) -> Result<Replica, String> {
+    let started_at = time_of(written, "started_at")?.unwrap_or(now);
+    Ok(Replica {
+        name: text(written, "name").unwrap_or_default(),
+        ready: written.get("ready").and_then(Value::as_bool).unwrap_or(true),
+        started_at,
+        changed_at: time_of(written, "changed_at")?.unwrap_or(started_at),
+    })
+}
+
+fn decision(written: &Table) -> Result<Decision, String> {
+    Ok(Decision {
+        at: time_of(written, "at")?.ok_or("decisions: `at` is missing")?,
+        replicas: number(written, "replicas").ok_or("decisions: `replicas` is missing")?,
+        proposed: number(written, "proposed"),
+        decided: number(written, "decided").ok_or("decisions: `decided` is missing")?,
+        reason: text(written, "reason").unwrap_or_default(),
+    })
+}
+
+fn advice(written: &Table) -> Advice {
+    Advice {
+        name: text(written, "name").unwrap_or_default(),
+        replicas: number(written, "replicas"),
+        reason: text(written, "reason").unwrap_or_default(),
+    }
+}
+
+fn number(written: &Table, key: &str) -> Option<u32> {
+    written.get(key).and_then(Value::as_integer).and_then(|number| u32::try_from(number).ok())
+}
+
+fn text(written: &Table, key: &str) -> Option<String> {
+    written.get(key).and_then(Value::as_str).map(str::to_owned)
+}
+
+fn time_of(written: &Table, key: &str) -> Result<Option<i64>, String> {
+    written.get(key).and_then(Value::as_str).map(time::parse_rfc3339).transpose()
+}
+
+/// `{ value = 1 }`, `{ stale = 1 }`, `{ missing = true }`, `{ failed = "why" }` or `{ rows = [{ … }] }`, and `caught_up_at`.
 fn signal(name: &str, written: &Value) -> Result<Signal, String> {
     let one = |value: &Value| vec![Table::from_iter([("value".to_owned(), value.clone())])];
     let tables =
         |rows: &Value| rows.as_array().into_iter().flatten().filter_map(|row| row.as_table().cloned()).collect();
-    let (freshness, rows, message): (_, Vec<Table>, &str) =
-        match written.as_table().and_then(|table| table.iter().next()) {
-            Some((key, value)) if key == "value" => (Freshness::Fresh, one(value), ""),
-            Some((key, value)) if key == "stale" => (Freshness::Stale, one(value), ""),
-            Some((key, rows)) if key == "rows" => (Freshness::Fresh, tables(rows), ""),
-            Some((key, _)) if key == "missing" => (Freshness::Missing, Vec::new(), ""),
-            Some((key, why)) if key == "failed" => (Freshness::Failed, Vec::new(), why.as_str().unwrap_or_default()),
-            _ => return Err(format!("signal `{name}` is none of value, stale, missing, failed, rows")),
-        };
+    let said = written.as_table().and_then(|table| table.iter().find(|(key, _)| *key != "caught_up_at"));
+    let (freshness, rows, message): (_, Vec<Table>, &str) = match said {
+        Some((key, value)) if key == "value" => (Freshness::Fresh, one(value), ""),
+        Some((key, value)) if key == "stale" => (Freshness::Stale, one(value), ""),
+        Some((key, rows)) if key == "rows" => (Freshness::Fresh, tables(rows), ""),
+        Some((key, _)) if key == "missing" => (Freshness::Missing, Vec::new(), ""),
+        Some((key, why)) if key == "failed" => (Freshness::Failed, Vec::new(), why.as_str().unwrap_or_default()),
+        _ => return Err(format!("signal `{name}` is none of value, stale, missing, failed, rows")),
+    };
     let rows: Vec<&Table> = rows.iter().collect();
-    Ok(Signal {
-        name: name.to_owned(),
-        freshness,
-        table: batch(&rows, |_| true)?,
-        message: message.to_owned(),
-        caught_up_at: None,
-    })
+    let caught_up_at = written.as_table().map(|table| time_of(table, "caught_up_at")).transpose()?.flatten();
+    let table = batch(&rows, |_| true)?;
+    Ok(Signal { name: name.to_owned(), freshness, table, message: message.to_owned(), caught_up_at })
 }
