@@ -39,15 +39,12 @@ impl Toolchain {
         ))
     }
 
-    /// Builds packages of a workspace into a target folder.
+    /// Builds every package of a workspace into a target folder. By name they would not do: some are called as crates they use are.
     #[allow(dead_code, reason = "the build script builds a workspace, the command a folder")]
-    pub fn build(&self, workspace: &Path, target: &Path, packages: &[&str]) -> Result<(), String> {
+    pub fn build(&self, workspace: &Path, target: &Path) -> Result<(), String> {
         let mut cargo = self.cargo("build");
-        cargo.args(["--locked", "--target-dir"]).arg(target);
+        cargo.args(["--locked", "--workspace", "--target-dir"]).arg(target);
         cargo.arg("--manifest-path").arg(workspace.join("Cargo.toml"));
-        for name in packages {
-            cargo.args(["--package", name]);
-        }
         run(cargo)
     }
 

@@ -318,7 +318,7 @@ fn hex(bytes: &[u8]) -> Value {
 }
 
 /// Every column declared with its type, of the right length and inside its own bounds.
-fn check_columns(columns: &[wire::Column], rows: usize, contract: &Contract) -> Result<(), String> {
+pub(crate) fn check_columns(columns: &[wire::Column], rows: usize, contract: &Contract) -> Result<(), String> {
     for column in columns {
         let declared = contract.written().find(|(name, _)| *name == column.name).map(|(_, data_type)| data_type);
         match declared {
@@ -353,7 +353,7 @@ fn data_type(values: &wire::Values) -> DataType {
 }
 
 /// The rows as they stand in a case: what is not null, by name.
-fn shown_rows(columns: Vec<wire::Column>, input: &Batch, rows: usize) -> Result<Vec<Table>, String> {
+pub(crate) fn shown_rows(columns: Vec<wire::Column>, input: &Batch, rows: usize) -> Result<Vec<Table>, String> {
     let columns = columns.into_iter().map(|column| cut_out(column, input)).collect::<Result<_, _>>()?;
     let batch = Batch::new(rows, columns);
     let shown =

@@ -23,6 +23,10 @@ pub mod cases;
 mod contract;
 #[doc(hidden)]
 pub mod export;
+#[cfg(feature = "fields")]
+pub mod fields;
+#[cfg(all(feature = "cases", not(target_arch = "wasm32")))]
+pub mod fuzz;
 pub mod lines;
 pub mod log;
 mod open;
@@ -33,6 +37,8 @@ pub mod split;
 pub mod state;
 pub mod tables;
 pub mod time;
+#[cfg(feature = "fields")]
+pub mod time_format;
 
 pub use autoscaler::{
     Advice, Decision, Freshness, Proposal, Replica, Request, Signal, Workload, in_replicas, whole_replicas,

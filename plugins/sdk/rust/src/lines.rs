@@ -5,7 +5,7 @@
 //!            └── the first of `timestamp`, `@timestamp`, `time`, `ts` ─► timestamp; else when the line arrived
 //! ```
 
-use crate::{Batch, Contract, DataType, OpenColumns, Parsed, Timestamps};
+use crate::{Batch, Contract, DataType, OpenColumns, Parsed, Timestamps, Value};
 
 /// Tried in this order where the settings name no field.
 pub const TIMESTAMP_FIELDS: [&str; 4] = ["timestamp", "@timestamp", "time", "ts"];
@@ -48,4 +48,40 @@ pub fn parse_lines(
     }
     open.finish(output);
     Ok(())
+}
+
+/// Numbers and booleans as JSON writes them. `007` and `12e7` stay text: they are more often codes than numbers.
+pub fn typed(text: &[u8]) -> Value<'_> {
+    match text {
+        b"true" => Value::Bool(true),
+        b"false" => Value::Bool(false),
+        _ if is_number(text) => std::str::from_utf8(text).map_or(Value::Text(text), Value::Number),
+        _ => Value::Text(text),
+    }
+}
+
+fn is_number(text: &[u8]) -> bool {
+    let unsigned = text.strip_prefix(b"-").unwrap_or(text);
+    let (whole, rest) = digits(unsigned);
+    let leading_zero = whole.len() > 1 && whole[0] == b'0';
+    if whole.is_empty() || leading_zero {
+        return false;
+    }
+    let (has_point, rest) = match rest.strip_prefix(b".") {
+        Some(rest) => match digits(rest) {
+            ([], _) => return false,
+            (_, rest) => (true, rest),
+        },
+        None => (false, rest),
+    };
+    match rest {
+        [] => true,
+        [b'e' | b'E', b'+' | b'-', exponent @ ..] => !exponent.is_empty() && digits(exponent).1.is_empty(),
+        [b'e' | b'E', exponent @ ..] => has_point && !exponent.is_empty() && digits(exponent).1.is_empty(),
+        _ => false,
+    }
+}
+
+fn digits(text: &[u8]) -> (&[u8], &[u8]) {
+    text.split_at(text.iter().take_while(|byte| byte.is_ascii_digit()).count())
 }

@@ -1,0 +1,5 @@
+[
+    r##"{}"##,
+    r##"{"format":"common"}"##,
+    r##"{"format":"combined","request_time":true}"##,
+]

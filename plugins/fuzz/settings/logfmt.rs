@@ -1,0 +1,5 @@
+[
+    r##"{}"##,
+    r##"{"types":false}"##,
+    r##"{"timestamp":"at"}"##,
+]

@@ -1,0 +1,4 @@
+#[test]
+fn cases() {
+    tidemill_plugin::cases::parser::<grok::Grok>(concat!(env!("CARGO_MANIFEST_DIR"), "/cases"));
+}

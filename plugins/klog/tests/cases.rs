@@ -1,0 +1,4 @@
+#[test]
+fn cases() {
+    tidemill_plugin::cases::parser::<klog::Klog>(concat!(env!("CARGO_MANIFEST_DIR"), "/cases"));
+}

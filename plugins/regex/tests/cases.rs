@@ -1,0 +1,4 @@
+#[test]
+fn cases() {
+    tidemill_plugin::cases::parser::<regex::Regex>(concat!(env!("CARGO_MANIFEST_DIR"), "/cases"));
+}
