@@ -89,7 +89,17 @@ impl Stage {
     ) -> Self {
         let breaker = Breaker::default();
         let pace = Pace::default();
-        Stage { name: name.into(), on_error, instance, clock, tells_time, breaker, pace, state, open_because: String::new() }
+        Stage {
+            name: name.into(),
+            on_error,
+            instance,
+            clock,
+            tells_time,
+            breaker,
+            pace,
+            state,
+            open_because: String::new(),
+        }
     }
 
     /// The plugin's hash, for dead letters.
