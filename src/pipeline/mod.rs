@@ -14,6 +14,7 @@ pub mod breaker;
 pub mod config;
 pub mod graph;
 pub mod lane;
+mod pace;
 pub mod stage;
 
 pub use config::{OnError, StageConfig, StageType, TableConfig};

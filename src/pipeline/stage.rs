@@ -7,10 +7,13 @@
 //! A batch that needed too much time is halved once with the full time for each half before anybody is suspected; from then on the
 //! time shrinks with the halves, so that a search ends. The last suspect is tried alone with everything it may use, for the reason.
 //!
+//! A batch is handed over in as many calls as the plugin's pace asks for (`pace.rs`): usually one.
+//!
 //! **Always:** rows come out in the order they went in; a search takes [`SEARCH_MAX`] of processor time at most.
 
 use super::breaker::{Breaker, Went};
 use super::config::OnError;
+use super::pace::Pace;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event::columns::{BODY, KIND, LABELS, LETTER, NAME, RAW, SOURCE, TIMESTAMP, VALUE};
@@ -39,6 +42,7 @@ pub struct Stage {
     clock: Clock,
     tells_time: bool,
     breaker: Breaker,
+    pace: Pace,
     state: Option<Vec<u8>>,
     open_because: String,
 }
@@ -87,7 +91,18 @@ impl Stage {
         state: Option<Vec<u8>>,
     ) -> Self {
         let breaker = Breaker::default();
-        Stage { name: name.into(), on_error, instance, clock, tells_time, breaker, state, open_because: String::new() }
+        let pace = Pace::default();
+        Stage {
+            name: name.into(),
+            on_error,
+            instance,
+            clock,
+            tells_time,
+            breaker,
+            pace,
+            state,
+            open_because: String::new(),
+        }
     }
 
     /// Where its use is counted.
@@ -120,7 +135,12 @@ impl Stage {
             let mut search = Search { began: None, given_up: false, lost: 0 };
             let reads = self.reads(batch)?;
             let full = self.instance.configured().limits.time.0;
-            self.part(batch, &reads, 0, rows, full, 0, &mut search, &mut outcome)?;
+            let mut from = 0;
+            while from < rows {
+                let count = self.pace.rows(rows - from, full);
+                self.part(batch, &reads, from, count, full, 0, &mut search, &mut outcome)?;
+                from += count;
+            }
             self.judge(&search, rows, now);
         }
         let account = self.instance.configured().account.clone();
@@ -155,7 +175,8 @@ impl Stage {
         }
         let full = self.instance.configured().limits.time.0;
         // Alone, a suspect gets all the time there is: what it is given up for must be true.
-        let time_max = if count == 1 { full } else { time_max };
+        // Several get as long as so many take when nothing is wrong: a slow plugin is no suspect.
+        let time_max = if count == 1 { full } else { time_max.max(self.pace.time(count)).min(full) };
         let input = Batch { kind: batch.kind, columns: batch.columns.slice(from, count) };
         match self.attempt(&input, &reads.slice(from, count), time_max)? {
             Ok(part) => {
@@ -192,6 +213,7 @@ impl Stage {
         let state = self.state.take();
         let context = Context { now: self.tells_time.then(|| self.clock.now()), state: state.as_deref() };
         let keeps_state = self.instance.contract().keeps_state;
+        let began = cpu_time();
         let answer = match self.instance.configured().plugin.world() {
             World::Parser => self.instance.parse(reads, context, time_max).and_then(|parsed| {
                 let produces = self.instance.contract().produces;
@@ -218,6 +240,7 @@ impl Stage {
         };
         match answer {
             Ok((batch, errors, next)) => {
+                self.pace.learn(input.columns.num_rows(), cpu_time().saturating_sub(began));
                 self.state = if keeps_state { next.or(state) } else { None };
                 Ok(Ok(Part { batch: batch?, errors }))
             }

@@ -12,9 +12,12 @@ Always: what a row's function raises is that row's error, and the other rows go 
 Never:  a plugin opens files or sockets, or asks for the time: there are none, and trying ends the call.
 """
 
+import _strptime  # noqa: F401 what is imported later than now is looked for in a file system that there is not
+import encodings.ascii
+import encodings.latin_1
+import encodings.utf_8
 import json
 import sys
-import traceback
 import types as python_types
 import typing
 from dataclasses import dataclass, field
@@ -42,6 +45,22 @@ class log:
 
 for _level in host_log.Level:
     setattr(log, _level.name.lower(), staticmethod(lambda message, level=_level: host_log.log(level, str(message))))
+
+
+class _Printed:
+    """What a plugin prints is a line in `tidemill.logs`."""
+
+    def __init__(self, level):
+        self._level, self._begun = level, ""
+
+    def write(self, text: str) -> int:
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in lines:
+            host_log.log(self._level, line)
+        return len(text)
+
+    def flush(self):
+        pass
 
 
 @dataclass
@@ -354,9 +373,13 @@ def _reason(error: BaseException) -> str:
         return str(error)
     if isinstance(error, Err):
         return str(error.value)
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename.rpartition("/")[2] not in ("tidemill.py", "app.py")]
-    place = f" ({own[-1].filename.rpartition('/')[2]}:{own[-1].lineno})" if own else ""
+    # The traceback module would look for the sources.
+    place, trace = "", error.__traceback__
+    while trace:
+        file = trace.tb_frame.f_code.co_filename.rpartition("/")[2]
+        if file not in ("tidemill.py", "app.py"):
+            place = f" ({file}:{trace.tb_lineno})"
+        trace = trace.tb_next
     return f"{type(error).__name__}: {error}{place}"
 
 
@@ -559,6 +582,7 @@ def component(made, world: str) -> dict:
 
     class_name, function_name, of_world = _WORLDS[world]
     interface = importlib.import_module(f"wit_world.exports.{class_name.lower()}")
+    sys.stdout, sys.stderr = _Printed(host_log.Level.INFO), _Printed(host_log.Level.WARN)
     sys.setrecursionlimit(500)  # Python's own error comes before the stack of WebAssembly is at its end
 
     def spoken(call):

@@ -8,7 +8,7 @@ export const version = "0.1.0";
 export const about = "nginx and Apache access logs, in JavaScript";
 
 const LINE =
-  /^(\S+) \S+ (.+?) \[([^\]]+)\] "((?:[^"\\]|\\.)*)" (\d{1,15}|-) (\d{1,15}|-) "((?:[^"\\]|\\.)*)" "((?:[^"\\]|\\.)*)/s;
+  /^(\S+) \S+ (.+?) \[([^\]]+)\] "([^"\\]*(?:\\.[^"\\]*)*)" (\d{1,15}|-) (\d{1,15}|-) "([^"\\]*(?:\\.[^"\\]*)*)" "([^"\\]*(?:\\.[^"\\]*)*)/s;
 const REQUEST = /^([A-Za-z_-]{1,32}) (?:(.+) ([A-Za-z]{1,16}\/[\d.]{1,8})|(\/\S*))$/s;
 const ESCAPE = /\\(?:x([0-9a-f]{2})|(["\\nrtbvf]))/gi;
 const LETTERS = { n: "\n", r: "\r", t: "\t", b: "\b", v: "\v", f: "\f" };
@@ -46,7 +46,7 @@ export function parseRow({ body }) {
 
 // The usual mistakes; of another one only where the line begins.
 function whatIsWrong(line) {
-  if (/^\S+ \S+ .+? \[[^\]]+\] "(?:[^"\\]|\\.)*" \S+ \S+$/.test(line)) {
+  if (/^\S+ \S+ .+? \[[^\]]+\] "[^"\\]*(?:\\.[^"\\]*)*" \S+ \S+$/.test(line)) {
     return `byte ${line.length + 1}: the line ends where the referer in double quotes should stand`;
   }
   return `it is no line of the combined format: \`${line.slice(0, 24)}\``;

@@ -4,7 +4,7 @@
 """
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 
 from tidemill import Contract, Error, nanoseconds
 
@@ -16,8 +16,8 @@ TEXTS = ("client", "user", "method", "path", "protocol", "request")
 WRITES = dict.fromkeys(("timestamp", *TEXTS, "status", "bytes", "referer", "user_agent"), "utf8")
 WRITES |= {"timestamp": "timestamp", "status": "int64", "bytes": "int64"}
 
-QUOTED = r'"((?:[^"\\]|\\.)*)"'
-LINE = re.compile(rf'(\S+) \S+ (.+?) \[([^\]]+)\] {QUOTED} (\d{{1,18}}|-) (\d{{1,18}}|-) {QUOTED} "((?:[^"\\]|\\.)*)')
+QUOTED = r'"([^"\\]*(?:\\.[^"\\]*)*)"'
+LINE = re.compile(rf'(\S+) \S+ (.+?) \[([^\]]+)\] {QUOTED} (\d{{1,18}}|-) (\d{{1,18}}|-) {QUOTED} "([^"\\]*(?:\\.[^"\\]*)*)')
 REQUEST = re.compile(r"([A-Za-z_-]{1,32}) (?:(.+) ([A-Za-z]{1,16}/[\d.]{1,8})|(/\S*))")
 ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|([\"\\nrtbvf]))", re.IGNORECASE)
 LETTERS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "v": "\v", "f": "\f"}
@@ -68,6 +68,7 @@ def where(line):
     return f"it is no line of the combined format: `{line[:24]}`"
 
 
+MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
 days = {}  # a cache: lines of one day share the most of their time
 
 
@@ -75,12 +76,14 @@ def timestamp(text):
     day = days.get(text[:12] + text[20:])
     try:
         if day is None:
-            day = nanoseconds(datetime.strptime(text[:12] + "00:00:00" + text[20:], "%d/%b/%Y:%H:%M:%S %z"))
+            month = MONTHS.index(text[3:6]) // 3 + 1
+            zone = timezone(int(text[21] + "1") * timedelta(hours=int(text[22:24]), minutes=int(text[24:26])))
+            day = nanoseconds(datetime(int(text[7:11]), month, int(text[:2]), tzinfo=zone))
             days.clear() if len(days) > 1000 else None
             days[text[:12] + text[20:]] = day
         hour, minute, second = text[12:20].split(":")
         return day + (int(hour) * 3600 + int(minute) * 60 + int(second)) * 1_000_000_000
-    except ValueError:
+    except (ValueError, IndexError):
         raise Error(f"`{text[:40]}` is not a time: it is written like `17/May/2015:10:05:03 +0000`") from None
 
 
