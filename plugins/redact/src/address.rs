@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use memchr::{memchr_iter, memmem};
+use memchr::memchr2_iter;
 
 use crate::find::is_word;
 
@@ -12,13 +12,16 @@ const DOMAIN_BYTES_MAX: usize = 255;
 
 /// Mail addresses, also with `%40` for the `@`, as they stand in URLs.
 pub fn emails(text: &[u8], found: &mut impl FnMut(usize, usize)) {
-    let mut email = |at: usize, width: usize| {
+    for at in memchr2_iter(b'@', b'%', text) {
+        let width = match text.get(at..at + 3) {
+            Some(b"%40") => 3,
+            _ if text.get(at) == Some(&b'@') => 1,
+            _ => continue,
+        };
         if let Some((start, end)) = email(text, at, width) {
             found(start, end);
         }
-    };
-    memchr_iter(b'@', text).for_each(|at| email(at, 1));
-    memmem::find_iter(text, b"%40").for_each(|at| email(at, 3));
+    }
 }
 
 fn email(text: &[u8], at: usize, width: usize) -> Option<(usize, usize)> {

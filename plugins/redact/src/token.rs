@@ -4,7 +4,7 @@
 //! one search for the beginnings of all of them ─► at each: the characters that follow, as many and as mixed as they must be
 //! ```
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use memchr::memmem;
 
 use crate::find::is_word;
@@ -92,6 +92,7 @@ impl Finder {
         let search = AhoCorasick::builder()
             .ascii_case_insensitive(true)
             .match_kind(MatchKind::LeftmostLongest)
+            .kind(Some(AhoCorasickKind::DFA))
             .build(FORMS.map(|(beginning, _, _)| beginning))
             .map_err(|error| error.to_string())?;
         Ok(Finder { search })
