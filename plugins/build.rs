@@ -161,8 +161,10 @@ fn sdk_source(plugins: &Path) -> Result<String, String> {
     let (before, rest) = manifest.split_once("members = [").ok_or("plugins/Cargo.toml: no members")?;
     let (_, after) = rest.split_once(']').ok_or("plugins/Cargo.toml: members without an end")?;
     let manifest = format!("{before}members = [\"sdk/rust\", \"sdk/rust/worlds/*\"]{after}");
-    let mut paths = Vec::new();
-    files(&plugins.join("sdk/rust"), &mut paths)?;
+    // Beside them are crates that the bundled plugins share.
+    let mut paths = vec![plugins.join("sdk/rust/Cargo.toml")];
+    files(&plugins.join("sdk/rust/src"), &mut paths)?;
+    files(&plugins.join("sdk/rust/worlds"), &mut paths)?;
     paths.sort();
     let entries = paths.iter().map(|path| {
         let within = path.strip_prefix(plugins).unwrap_or(path).display();
