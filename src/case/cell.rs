@@ -135,7 +135,7 @@ pub(super) fn hex(table: &Table) -> Result<Vec<u8>> {
     let wrong = || Error::invalid("a table here is bytes: write `{ hex = \"ff 00\" }`, two digits a byte");
     let text = table.get("hex").and_then(Value::as_str).filter(|_| table.len() == 1).ok_or_else(wrong)?;
     let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return Err(wrong());
     }
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();

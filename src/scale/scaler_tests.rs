@@ -419,8 +419,7 @@ async fn an_order_holds_until_it_is_released_and_a_shadow_is_promoted() {
                 world
                     .rows
                     .iter()
-                    .filter(|row| text(row, "event").unwrap() == "decision")
-                    .next_back()
+                    .rfind(|row| text(row, "event").unwrap() == "decision")
                     .and_then(|row| number(row, "decided"))
             };
             while last(&world.lock()) != Some(replicas) {
