@@ -1,6 +1,6 @@
 //! Plugins in C, C++ and Zig bring their own memory: it is free after each call, and running out of it is a clean end.
 
-use crate::mill::{finish, stderr, tidemill};
+use crate::mill::{finish_within, stderr, tidemill};
 use crate::plugins::{configured, library};
 use arrow::array::{ArrayRef, BinaryArray, RecordBatch};
 use std::path::Path;
@@ -11,6 +11,8 @@ use tidemill::plugin::{Configured, Instance, Limits};
 use tidemill::units::{ByteSize, Span};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Zig compiles its own libraries first.
+const BUILD_MAX: Duration = Duration::from_secs(900);
 const LINE: &str = r#"10.0.0.1 - - [01/Jan/2024:00:00:00 +0000] "GET /\x41b HTTP/1.1" 200 5 "-" "curl/8.0""#;
 
 /// Lines of an access log, one of them none.
@@ -25,7 +27,7 @@ fn parser(language: &str, memory: u64) -> Option<Instance> {
     let dir = tempfile::tempdir().unwrap();
     let built = dir.path().join("built.wasm");
     let folder = Path::new("plugins/examples").join(language).join("access-log");
-    let output = finish(tidemill(&["plugin", "build"]).arg(folder).arg("--output").arg(&built));
+    let output = finish_within(tidemill(&["plugin", "build"]).arg(folder).arg("--output").arg(&built), BUILD_MAX);
     if !output.status.success() {
         let said = stderr(&output);
         assert!(said.contains("there is no zig") || said.contains("Zig needs zig"), "{said}");
