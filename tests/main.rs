@@ -19,6 +19,7 @@ mod fuzz;
 mod http;
 mod languages;
 mod mill;
+mod native;
 mod parquet;
 mod plugins;
 mod poison;

@@ -73,9 +73,8 @@ impl Compiler {
     fn command(&self, folder: &Path, is_cpp: bool) -> std::process::Command {
         match (self, is_cpp) {
             (Compiler::Clang { c, .. }, false) => with(c.command(folder), &["--target=wasm32-wasi"]),
-            (Compiler::Clang { cpp, .. }, true) => {
-                with(cpp.command(folder), &["--target=wasm32-wasi", "-stdlib=libc++"])
-            }
+            // Its library for this target is libc++, and no other.
+            (Compiler::Clang { cpp, .. }, true) => with(cpp.command(folder), &["--target=wasm32-wasi"]),
             (Compiler::Zig(zig), _) => {
                 let mut command = zig.command(folder);
                 // Zig keeps what it built; the project is the place for what belongs to it.

@@ -1,6 +1,6 @@
 //! plugins in Rust: cargo, with rustup's wasm32 target or Debian's sources of the library
 
-use super::Language;
+use super::{Language, template};
 use crate::error::{Error, Result};
 use crate::plugin::World;
 use std::path::{Path, PathBuf};
@@ -30,34 +30,24 @@ const PARSER: &[(&str, &str)] = &[
     ("Cargo.toml", template!("parser/manifest.toml")),
     ("src/lib.rs", template!("parser/lib.rs")),
     ("tests/cases.rs", template!("parser/cases.rs")),
-    ("cases/lines.toml", template!("parser/lines.toml")),
-    ("cases/default-level.toml", template!("parser/default-level.toml")),
-    ("cases/refused.toml", template!("parser/refused.toml")),
 ];
 
 const FILTER: &[(&str, &str)] = &[
     ("Cargo.toml", template!("filter/manifest.toml")),
     ("src/lib.rs", template!("filter/lib.rs")),
     ("tests/cases.rs", template!("filter/cases.rs")),
-    ("cases/levels.toml", template!("filter/levels.toml")),
-    ("cases/refused.toml", template!("filter/refused.toml")),
 ];
 
 const ENRICHER: &[(&str, &str)] = &[
     ("Cargo.toml", template!("enricher/manifest.toml")),
     ("src/lib.rs", template!("enricher/lib.rs")),
     ("tests/cases.rs", template!("enricher/cases.rs")),
-    ("cases/classes.toml", template!("enricher/classes.toml")),
-    ("cases/field.toml", template!("enricher/field.toml")),
-    ("cases/refused.toml", template!("enricher/refused.toml")),
 ];
 
 const AUTOSCALER: &[(&str, &str)] = &[
     ("Cargo.toml", template!("autoscaler/manifest.toml")),
     ("src/lib.rs", template!("autoscaler/lib.rs")),
     ("tests/cases.rs", template!("autoscaler/cases.rs")),
-    ("cases/ticks.toml", template!("autoscaler/ticks.toml")),
-    ("cases/refused.toml", template!("autoscaler/refused.toml")),
 ];
 
 pub(super) struct Rust;
@@ -79,7 +69,8 @@ impl Language for Rust {
             World::Autoscaler => AUTOSCALER,
         };
         let shared = [(".gitignore", IGNORED), ("Cargo.lock", sdk::LOCK), ("wit/tidemill.wit", WIT)];
-        own.iter().chain(&shared).chain(sdk::FILES).copied().collect()
+        let cases = template::cases(world);
+        own.iter().chain(cases).chain(&shared).chain(sdk::FILES).copied().collect()
     }
 
     fn build(&self, folder: &Path) -> Result<PathBuf> {

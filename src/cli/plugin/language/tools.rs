@@ -76,13 +76,23 @@ pub(super) fn folder() -> PathBuf {
 
 /// Runs a compiler; what it says goes where our own words go, as it says it.
 pub(super) fn run(mut command: Command) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
+    let program = name(&command);
     let ended = command.status().map_err(|error| Error::io(format!("cannot run {program}"), error))?;
     match ended.success() {
         true => Ok(()),
         false => {
             Err(Error::invalid(format!("{program} could not build it ({ended}); what it found wrong stands above")))
         }
+    }
+}
+
+/// A compiler's name: `clang`, or `python3 -m ziglang`.
+fn name(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut arguments = command.get_args();
+    match (arguments.next(), arguments.next()) {
+        (Some(first), Some(module)) if first == "-m" => format!("{program} -m {}", module.to_string_lossy()),
+        _ => program,
     }
 }
 
