@@ -21,4 +21,5 @@ mod parquet;
 mod plugins;
 mod poison;
 mod scale;
+mod swap;
 mod zoo;

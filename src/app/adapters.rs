@@ -1,5 +1,6 @@
 //! small pieces that fit one part's socket to another part's plug
 
+use super::reload::Reload;
 use crate::clock::{self, Clock};
 use crate::error::{Error, ErrorKind, Result, did_you_mean};
 use crate::event::{Kind, Position, TableName};
@@ -135,17 +136,35 @@ impl server::scale::ScaleDoor for ScaleDoor {
 /// What operators ask for.
 pub(super) struct AdminDoor {
     store: Store,
+    reload: Arc<Reload>,
 }
 
 impl AdminDoor {
-    pub fn new(store: Store) -> AdminDoor {
-        AdminDoor { store }
+    pub fn new(store: Store, reload: Arc<Reload>) -> AdminDoor {
+        AdminDoor { store, reload }
     }
 }
 
 impl Admin for AdminDoor {
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.store.flush())
+    }
+
+    fn reload(&self) -> BoxFuture<'_, Result<serde_json::Value>> {
+        Box::pin(async move {
+            let changes = self.reload.clone().now().await?;
+            let told = changes.iter().map(|change| {
+                json!({
+                    "stage": change.stage,
+                    "event": change.event.word(),
+                    "changed": change.changed,
+                    "old_sha256": change.old_sha256,
+                    "new_sha256": change.new_sha256,
+                    "reason": change.reason,
+                })
+            });
+            Ok(json!({ "changes": told.collect::<Vec<_>>() }))
+        })
     }
 
     fn status(&self) -> serde_json::Value {

@@ -1,4 +1,4 @@
-//! what operators ask for: flush, status
+//! what operators ask for: flush, reload, status
 
 use super::House;
 use super::answer::Refusal;
@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 pub trait Admin: Send + Sync {
     /// Writes all hot rows to segments.
     fn flush(&self) -> BoxFuture<'_, Result<()>>;
+    /// Reads pipeline files and plugins again, and tells what became of each change.
+    fn reload(&self) -> BoxFuture<'_, Result<Value>>;
     /// How everything is, for people.
     fn status(&self) -> Value;
 }
@@ -20,6 +22,11 @@ pub trait Admin: Send + Sync {
 pub(super) async fn flush(State(house): State<House>) -> Result<Json<Value>, Refusal> {
     house.parts.admin.flush().await?;
     Ok(Json(json!({ "flushed": true })))
+}
+
+/// Answers with what changed: `{"changes": [{"stage", "event", "changed", "old_sha256", "new_sha256", "reason"}]}`.
+pub(super) async fn reload(State(house): State<House>) -> Result<Json<Value>, Refusal> {
+    Ok(Json(house.parts.admin.reload().await?))
 }
 
 /// Answers with whatever the parts tell of themselves.

@@ -60,6 +60,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("/v1/ingest/{source}", "POST"),
     ("/v1/tail/{table}", "POST"),
     ("/v1/admin/flush", "POST"),
+    ("/v1/admin/reload", "POST"),
     ("/v1/admin/status", "GET"),
     ("/v1/admin/scalers/{name}/order", "POST"),
     ("/v1/admin/scalers/{name}/release", "POST"),
@@ -108,6 +109,7 @@ pub fn router(parts: Parts, access: &Access, counts: Arc<Counts>) -> Router {
         .route("/v1/ingest/{source}", post(ingest::post))
         .route("/v1/tail/{table}", post(tail::post))
         .route("/v1/admin/flush", post(admin::flush))
+        .route("/v1/admin/reload", post(admin::reload))
         .route("/v1/admin/status", get(admin::status))
         .route("/v1/admin/scalers/{name}/order", post(scale::order))
         .route("/v1/admin/scalers/{name}/release", post(scale::release))
