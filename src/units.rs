@@ -34,6 +34,10 @@ pub struct Cores {
     pub millis: u32,
 }
 
+/// A share of a whole, written `10%` or `0.5%`.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Share(f64);
+
 /// Milliseconds of an hour, for [`within`].
 pub const HOUR: u64 = 3_600_000;
 /// Milliseconds of a day, for [`within`].
@@ -146,6 +150,26 @@ impl Rate {
             true => Err(wrong()),
             false => Ok(Rate { count, per }),
         }
+    }
+}
+
+impl Share {
+    /// One of ten.
+    pub const TENTH: Share = Share(0.1);
+
+    /// Reads `10%`; nothing and more than all are no shares.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let percent = text.trim().strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+        match percent {
+            Some(percent) if percent > 0.0 && percent <= 100.0 => Ok(Share(percent / 100.0)),
+            Some(_) => Err(format!("`{text}` is no share; write more than `0%` and at most `100%`")),
+            None => Err(format!("`{text}` is not a share; write it like `10%`")),
+        }
+    }
+
+    /// As a number: 0.1 is ten percent.
+    pub fn as_f64(self) -> f64 {
+        self.0
     }
 }
 
@@ -289,6 +313,12 @@ impl<'de> Deserialize<'de> for ByteSize {
 impl<'de> Deserialize<'de> for Cores {
     fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
         reader.deserialize_str(Text { parse: Cores::parse, what: "a share of a core", unit: "" })
+    }
+}
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        reader.deserialize_str(Text { parse: Share::parse, what: "a share", unit: "%" })
     }
 }
 

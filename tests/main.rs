@@ -25,4 +25,5 @@ mod plugins;
 mod poison;
 mod replay;
 mod scale;
+mod swap;
 mod zoo;

@@ -1,5 +1,6 @@
 //! small pieces that fit one part's socket to another part's plug
 
+use super::reload::Reload;
 use super::replay::Replayer;
 use crate::clock::{self, Clock};
 use crate::error::{Error, ErrorKind, Result, did_you_mean};
@@ -138,11 +139,12 @@ impl server::scale::ScaleDoor for ScaleDoor {
 pub(super) struct AdminDoor {
     store: Store,
     replayer: Replayer,
+    reload: Arc<Reload>,
 }
 
 impl AdminDoor {
-    pub fn new(store: Store, replayer: Replayer) -> AdminDoor {
-        AdminDoor { store, replayer }
+    pub fn new(store: Store, replayer: Replayer, reload: Arc<Reload>) -> AdminDoor {
+        AdminDoor { store, replayer, reload }
     }
 }
 
@@ -153,6 +155,23 @@ impl Admin for AdminDoor {
 
     fn replay(&self, asked: Asked) -> BoxFuture<'_, Result<Report>> {
         Box::pin(self.replayer.replay(asked))
+    }
+
+    fn reload(&self) -> BoxFuture<'_, Result<serde_json::Value>> {
+        Box::pin(async move {
+            let changes = self.reload.clone().now().await?;
+            let told = changes.iter().map(|change| {
+                json!({
+                    "stage": change.stage,
+                    "event": change.event.word(),
+                    "changed": change.changed,
+                    "old_sha256": change.old_sha256,
+                    "new_sha256": change.new_sha256,
+                    "reason": change.reason,
+                })
+            });
+            Ok(json!({ "changes": told.collect::<Vec<_>>() }))
+        })
     }
 
     fn status(&self) -> serde_json::Value {

@@ -45,6 +45,7 @@ impl Checked {
 }
 
 /// A plugin that took its settings.
+#[derive(Clone)]
 pub struct CheckedPlugin {
     /// what is run, with its settings
     pub configured: Configured,
@@ -63,11 +64,47 @@ pub fn check(
         return Err(mistakes);
     }
     let stages = stages(&config, library, &mut mistakes);
+    let scalers = scalers(&config, library, &mut mistakes);
+    let advisers = advisers::check(&config, library, &mut mistakes);
+    finish(config, stages, scalers, advisers, mistakes, system)
+}
+
+/// Checks a config whose stages may have changed since it runs: a stage whose own plugin or settings cannot be taken keeps what runs,
+/// and its mistakes are told apart, each with its name. What is wrong between parts is wrong with all of it.
+pub(super) fn check_anew(
+    config: Config,
+    library: &Library,
+    system: &[(TableName, SchemaRef)],
+    running: &BTreeMap<String, CheckedPlugin>,
+) -> Result<(Checked, Vec<(String, Mistake)>), Vec<Mistake>> {
+    let (mut broken, mut mistakes) = (Vec::new(), Vec::new());
+    let mut stages = stages(&config, library, &mut mistakes);
+    for (name, kept) in running {
+        if stages.contains_key(name) {
+            continue;
+        }
+        let path = format!("stages.{name}: ");
+        let of_it = |mistake: &Mistake| mistake.message.starts_with(&path);
+        let (own, rest) = mistakes.into_iter().partition(of_it);
+        mistakes = rest;
+        broken.extend(Vec::into_iter(own).map(|mistake| (name.clone(), mistake)));
+        stages.insert(name.clone(), kept.clone());
+    }
+    Ok((finish(config, stages, BTreeMap::new(), BTreeMap::new(), mistakes, system)?, broken))
+}
+
+/// Checks what is between the parts.
+fn finish(
+    config: Config,
+    stages: BTreeMap<String, CheckedPlugin>,
+    scalers: BTreeMap<String, CheckedPlugin>,
+    advisers: BTreeMap<(String, String), CheckedPlugin>,
+    mut mistakes: Vec<Mistake>,
+    system: &[(TableName, SchemaRef)],
+) -> Result<Checked, Vec<Mistake>> {
     let graph = graph(&config, &mut mistakes);
     let flows = flows(&config, &graph, &stages, &mut mistakes);
     let known = tables(&config, &flows, system, &mut mistakes);
-    let scalers = scalers(&config, library, &mut mistakes);
-    let advisers = advisers::check(&config, library, &mut mistakes);
     let signals = signals(&config, &known, &mut mistakes);
     references(&config, &mut mistakes);
     if !mistakes.is_empty() {

@@ -1,6 +1,6 @@
 //! what Tidemill counts about itself, brought up to date before anybody looks
 
-use crate::plugin::Account;
+use super::ledger::Ledger;
 use crate::source::Progress;
 use crate::store::Store;
 use crate::telemetry::{Logs, Metrics};
@@ -19,14 +19,14 @@ type Followed = Vec<(String, Arc<Progress>)>;
 pub(super) struct Figures {
     metrics: Metrics,
     store: Store,
-    accounts: Arc<Vec<(String, Arc<Account>)>>,
+    ledger: Ledger,
     sources: Arc<Mutex<Followed>>,
     logs: Logs,
 }
 
 impl Figures {
-    pub fn new(metrics: Metrics, store: Store, accounts: Vec<(String, Arc<Account>)>, logs: Logs) -> Figures {
-        Figures { metrics, store, accounts: Arc::new(accounts), sources: Arc::default(), logs }
+    pub fn new(metrics: Metrics, store: Store, ledger: Ledger, logs: Logs) -> Figures {
+        Figures { metrics, store, ledger, sources: Arc::default(), logs }
     }
 
     /// The sources to tell of.
@@ -58,8 +58,7 @@ impl Figures {
 
     fn refresh(&self) {
         self.store_figures();
-        for (stage, account) in self.accounts.iter() {
-            let totals = account.totals();
+        for (stage, totals) in self.ledger.totals() {
             let labels = [("stage", stage.as_str())];
             self.count("tidemill_plugin_calls_total", "calls of a stage's plugin", &labels, totals.calls);
             self.count(

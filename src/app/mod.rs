@@ -12,11 +12,14 @@ mod figures;
 mod freshness;
 mod ledger;
 mod replay;
+mod reload;
 mod sources;
+mod swaps;
 mod system;
 
 pub use adapters::ask;
 pub use check::{Checked, CheckedPlugin, check};
+pub use reload::Variables;
 pub use system::schemas as system_schemas;
 
 use crate::clock::Clock;
@@ -35,6 +38,7 @@ use crate::telemetry;
 use adapters::{AdminDoor, Asker, HealthDoor, Recorder, ScaleDoor, Tailer};
 use freshness::Watch;
 use ledger::Ledger;
+use reload::{Reload, Slots};
 use replay::Replayer;
 use sources::Sources;
 use std::collections::BTreeMap;
@@ -43,6 +47,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+use swaps::Swaps;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -69,6 +74,10 @@ pub struct Options {
     pub listen: Option<String>,
     /// end when every file is read to its end
     pub once: bool,
+    /// the files that were read, to be read again when they change
+    pub files: Vec<PathBuf>,
+    /// what fills in their `${NAME}`; without it only plugins and lookup tables are looked at again
+    pub variables: Option<Variables>,
     /// what is logged on standard error
     pub log_level: String,
     /// as JSON
@@ -88,6 +97,9 @@ pub struct App {
     scalers: Phase,
     server: Phase,
     ledger: Ledger,
+    swaps: Swaps,
+    reload: Arc<Reload>,
+    reloading: Phase,
     keeping: Phase,
     draining: Arc<AtomicBool>,
 }
@@ -137,11 +149,38 @@ impl App {
         let library = Arc::new(library);
         let client = Client::new(None)?;
         let once = options.once;
-        let sources = Sources::start(&checked, &library, &store, &workloads, running, client, telemetry, &clock, once)?;
-        let ledger = Ledger::new(&checked, &clock);
+        let swaps = Swaps::default();
+        let slots = Slots::new(&checked, &swaps.teller());
+        let ledger = Ledger::new(&checked, &slots, &clock);
+        let sources = sources::Parts {
+            checked: &checked,
+            slots: &slots,
+            ledger: &ledger,
+            library: &library,
+            store: &store,
+            workloads: &workloads,
+            running,
+            client,
+            logs: telemetry,
+            clock: &clock,
+        };
+        let sources = Sources::start(sources, once)?;
         let engine = open_engine(&checked, &store, &sources, &ledger, &workloads, &clock)?;
         let watch = Arc::new(Watch::new(&checked, &sources));
         let (scalers, desks) = start_scalers(&checked, &library, &store, &engine, &watch, &workloads, &clock)?;
+        let reload = Arc::new(Reload::new(reload::Parts {
+            files: options.files,
+            variables: options.variables,
+            kinds: checked.tables.iter().map(|(name, (kind, _))| (name.clone(), *kind)).collect(),
+            beside: checked.scalers.into_values().chain(checked.advisers.into_values()).collect(),
+            config: checked.config,
+            system: system::schemas()?,
+            library,
+            slots,
+            swaps: swaps.clone(),
+            ledger: ledger.clone(),
+            clock: clock.clone(),
+        }));
         let draining = Arc::new(AtomicBool::new(false));
         let figures = sources.figures.clone();
         let stages = checked.stages.keys().cloned().collect();
@@ -150,7 +189,7 @@ impl App {
             query: Arc::new(engine.clone()),
             inlets: sources.inlets(),
             tail: Arc::new(Tailer { store: store.clone() }),
-            admin: Arc::new(AdminDoor::new(store.clone(), replayer)),
+            admin: Arc::new(AdminDoor::new(store.clone(), replayer, reload.clone())),
             scale: Arc::new(ScaleDoor { desks, clock: clock.clone() }),
             health: Arc::new(HealthDoor { draining: draining.clone() }),
             metrics: Arc::new(move || figures.render()),
@@ -162,6 +201,9 @@ impl App {
         serving.tasks.spawn(async move { listener.serve(router, stop, SERVER_DRAIN).await });
         let mut keeping = Phase::new();
         keeping.tasks.spawn(ledger.clone().run(store.clone(), keeping.stop.clone()));
+        keeping.tasks.spawn(swaps.clone().run(store.clone(), keeping.stop.clone()));
+        let mut reloading = Phase::new();
+        reloading.tasks.spawn(reload.clone().run(reloading.stop.clone()));
         let notes = workloads.values().map(|workload| workload.status().cpu).filter(|note| !note.is_empty()).collect();
         let server = serving;
         Ok(App {
@@ -176,6 +218,9 @@ impl App {
             scalers,
             server,
             ledger,
+            swaps,
+            reload,
+            reloading,
             keeping,
             draining,
         })
@@ -211,6 +256,13 @@ impl App {
         &self.notes
     }
 
+    /// Looks at once whether files have changed, and takes what can be taken.
+    pub async fn reload(&self) {
+        if let Err(error) = self.reload.clone().now().await {
+            tracing::error!(%error, "files were not read again");
+        }
+    }
+
     /// Returns when nothing more will come in; an error when a source had to stop.
     pub async fn ended(&self) -> Result<()> {
         self.sources.ended().await
@@ -224,6 +276,7 @@ impl App {
             tokio::time::sleep(QUERIES_DRAIN).await;
             engine.stop();
         });
+        self.reloading.end(Duration::from_secs(1)).await;
         self.scalers.end(Duration::from_secs(2)).await;
         let workloads = futures::future::join_all(self.workloads.values().map(|workload| workload.stop()));
         self.server.stop.cancel();
@@ -232,6 +285,7 @@ impl App {
         let _ = tokio::time::timeout(Duration::from_secs(6), ending).await;
         self.sources.stop(SOURCES_DRAIN).await;
         self.keeping.end(Duration::from_secs(1)).await;
+        self.swaps.write(&self.store).await;
         self.ledger.write(&self.store).await;
         self.store.close().await
     }

@@ -2,6 +2,8 @@
 
 use super::check::Checked;
 use super::figures::Figures;
+use super::ledger::Ledger;
+use super::reload::Slots;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Ack, Delivery, TableName};
@@ -90,9 +92,24 @@ struct At {
     is_file: bool,
 }
 
+/// What sources are given to start with.
+pub(super) struct Parts<'a> {
+    pub checked: &'a Checked,
+    pub slots: &'a Slots,
+    pub ledger: &'a Ledger,
+    pub library: &'a Library,
+    pub store: &'a Store,
+    pub workloads: &'a BTreeMap<String, Arc<dyn Actuator>>,
+    pub running: Running,
+    pub client: Client,
+    pub logs: Logs,
+    pub clock: &'a Clock,
+}
+
 /// What starting a source needs.
 struct Starting<'a> {
     checked: &'a Checked,
+    slots: &'a Slots,
     library: &'a Library,
     store: &'a Store,
     workloads: &'a BTreeMap<String, Arc<dyn Actuator>>,
@@ -105,24 +122,11 @@ struct Starting<'a> {
 
 impl Sources {
     /// Starts every source of the config, and those of our own logs and metrics.
-    #[allow(clippy::too_many_arguments, reason = "everything a source can need, handed over once")]
-    pub fn start(
-        checked: &Checked,
-        library: &Library,
-        store: &Store,
-        workloads: &BTreeMap<String, Arc<dyn Actuator>>,
-        running: Running,
-        client: Client,
-        logs: Logs,
-        clock: &Clock,
-        once: bool,
-    ) -> Result<Sources> {
+    pub fn start(parts: Parts<'_>, once: bool) -> Result<Sources> {
+        let Parts { checked, slots, ledger, library, store, workloads, running, client, logs, clock } = parts;
         let (failed, failures) = watch::channel(None);
         let (open, still_open) = watch::channel(0);
         let open = Arc::new(open);
-        let accounts = checked.plugins();
-        let accounts =
-            accounts.map(|checked| (checked.configured.stage.to_string(), checked.configured.account.clone()));
         let mut sources = Sources {
             once,
             running: BTreeMap::new(),
@@ -133,10 +137,10 @@ impl Sources {
             stop: CancellationToken::new(),
             failed: failures,
             open: still_open,
-            figures: Figures::new(Metrics::default(), store.clone(), accounts.collect(), logs.clone()),
+            figures: Figures::new(Metrics::default(), store.clone(), ledger.clone(), logs.clone()),
         };
         let fetch = Arc::new(Fetcher(client));
-        let starting = Starting { checked, library, store, workloads, running, fetch, clock, failed, open };
+        let starting = Starting { checked, slots, library, store, workloads, running, fetch, clock, failed, open };
         for source in &checked.config.sources {
             let outlet = sources.lane(&starting, &source.name, checked.graph.feeds(&source.name).to_vec())?;
             sources.source(&starting, &source.name, source.config.clone(), outlet)?;
@@ -378,11 +382,11 @@ fn plan(starting: &Starting<'_>, source: &str, first: Vec<Node>) -> Result<Plan>
 fn stage(starting: &Starting<'_>, source: &str, name: &str) -> Result<Stage> {
     let missing = || Error::internal(format!("the stage `{name}` was not checked before it was started"));
     let checked = starting.checked.stages.get(name).ok_or_else(missing)?;
-    let said = starting.checked.config.stages.iter().find(|stage| stage.name == name).ok_or_else(missing)?;
+    let slot = starting.slots.stages.get(name).ok_or_else(missing)?.clone();
     let instance = Instance::new(starting.library.engine(), checked.configured.clone())?;
     let state = starting.store.position(&lane::state_name(name, source));
     let clock = starting.clock.clone();
-    Ok(Stage::new(name, said.config.on_error, instance, clock, said.config.clock, state))
+    Ok(Stage::within(slot, source, instance, clock, state))
 }
 
 /// The HTTP client, as scrapes use it.

@@ -2,6 +2,7 @@
 
 use super::ledger::{self, Ledger};
 use super::sources::Sources;
+use super::swaps;
 use crate::error::Result;
 use crate::event::columns::field;
 use crate::event::{Kind, TableName, Type, dead_letter, replay};
@@ -83,6 +84,7 @@ pub(super) fn stored() -> Result<Vec<(TableName, Kind, SchemaRef)>> {
         (TableName::system(DECISIONS), Kind::Logs, decision::schema()?),
         (store::drift::table(), Kind::Logs, store::drift::schema()),
         (ledger::table(), Kind::Logs, ledger::schema()),
+        (swaps::table(), Kind::Logs, swaps::schema()),
         (TableName::system("logs"), Kind::Logs, logs()),
         (TableName::system("metrics"), Kind::Metrics, Kind::Metrics.base()),
     ])

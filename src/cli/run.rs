@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Starts the pipelines of these files and a server for questions; SIGTERM or Ctrl-C stores what was read and ends it.
+/// Starts the pipelines of these files and a server for questions; changed plugins and settings are taken while they run (at once on SIGHUP); SIGTERM or Ctrl-C stores what was read and ends it.
 #[derive(clap::Args)]
 pub struct Run {
     /// Pipeline files; several are read as one.
@@ -38,6 +38,8 @@ impl Run {
             Err(mistakes) => return Ok(tell(&mistakes)),
         };
         let options = Options {
+            files: self.files,
+            variables: Some(environment),
             data: self.data,
             listen: self.listen,
             once: self.once,
@@ -46,12 +48,16 @@ impl Run {
         };
         runtime()?.block_on(async move {
             let stop = stop::on_signals()?;
+            let mut hangup = stop::hangups()?;
             let app = App::start(checked, library, options).await?;
             let (url, data) = (app.url(), app.data().display().to_string());
             eprintln!("tidemill is ready after {} ms: {url}, data in {data}", began.elapsed().as_millis());
-            let ended = tokio::select! {
-                () = stop.cancelled() => Ok(()),
-                ended = app.ended() => ended,
+            let ended = loop {
+                tokio::select! {
+                    () = stop.cancelled() => break Ok(()),
+                    ended = app.ended() => break ended,
+                    _ = hangup.recv() => app.reload().await,
+                }
             };
             let stopped = app.stop().await;
             ended.and(stopped).map_err(|error: Error| error)

@@ -1,8 +1,13 @@
-//! SIGTERM and Ctrl-C: the first asks to stop, the second does not wait
+//! SIGTERM and Ctrl-C: the first asks to stop, the second does not wait; SIGHUP asks to read files again
 
 use crate::error::{Error, Result};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// SIGHUPs as they come.
+pub fn hangups() -> Result<Signal> {
+    signal(SignalKind::hangup()).map_err(|error| Error::io("cannot watch for signals", error))
+}
 
 /// A token that the first signal cancels. The second ends the process at once.
 pub fn on_signals() -> Result<CancellationToken> {

@@ -27,7 +27,7 @@ use tree::Tree;
 const SECTIONS: &[&str] = &["server", "store", "query", "sources", "stages", "tables", "scalers", "workloads"];
 
 /// Everything that the files say.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Config {
     /// `[server]`
     pub server: Listen,

@@ -1,8 +1,12 @@
 //! what a pipeline file says of stages and tables
 
 use crate::plugin::{Limits, World};
+use crate::units::{DAY, Share, Span, within};
 use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
 
 /// `[stages.<name>]`: a plugin between sources and tables.
 #[derive(Clone, Debug, Deserialize)]
@@ -25,6 +29,12 @@ pub struct StageConfig {
     /// What becomes of an event that the stage could not handle.
     #[serde(default)]
     pub on_error: OnError,
+    /// What becomes of events while the stage is paused because it failed again and again.
+    #[serde(default)]
+    pub on_open: OnError,
+    /// How a changed plugin is tried beside the one that runs: a share of batches, or a table.
+    #[serde(default)]
+    pub canary: Option<Canary>,
     /// Lookup tables the plugin may ask: a name and a CSV file, relative to the pipeline file.
     #[serde(default)]
     pub tables: BTreeMap<String, String>,
@@ -58,6 +68,84 @@ pub enum OnError {
     Drop,
     /// The source stops, before the event is acknowledged.
     Stop,
+}
+
+/// `canary = "10%"`, or `canary = { … }`: how a changed plugin is tried beside the one that runs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Canary {
+    /// The share of batches that go to both.
+    pub share: Share,
+    /// How long it is tried at least.
+    pub r#for: Span,
+    /// Events that both must have seen before time is compared, or the new one takes over.
+    pub events_min: u64,
+    /// How many times as long as the old one it may take for an event.
+    pub slower_max: f64,
+    /// Rows and dead letters may be others than the old one's.
+    pub rows_may_differ: bool,
+}
+
+/// The table of [`Canary`], as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct CanaryTable {
+    share: Share,
+    #[serde(deserialize_with = "within::<0, { 30 * DAY }, _, _>")]
+    r#for: Span,
+    #[serde(deserialize_with = "within::<1, 1_000_000_000, _, _>")]
+    events_min: u64,
+    slower_max: f64,
+    rows_may_differ: bool,
+}
+
+impl Default for Canary {
+    fn default() -> Self {
+        Canary {
+            share: Share::TENTH,
+            r#for: Span(Duration::from_secs(60)),
+            events_min: 1000,
+            slower_max: 2.0,
+            rows_may_differ: false,
+        }
+    }
+}
+
+impl Default for CanaryTable {
+    fn default() -> Self {
+        let Canary { share, r#for, events_min, slower_max, rows_may_differ } = Canary::default();
+        CanaryTable { share, r#for, events_min, slower_max, rows_may_differ }
+    }
+}
+
+impl<'de> Deserialize<'de> for Canary {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Canary;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "a share of batches such as `\"10%\"`, or a table such as `{ share = \"10%\", for = \"1m\" }`",
+                )
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Canary, E> {
+                let share = Share::parse(text).map_err(E::custom)?;
+                Ok(Canary { share, ..Canary::default() })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Canary, A::Error> {
+                let table = CanaryTable::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                let CanaryTable { share, r#for, events_min, slower_max, rows_may_differ } = table;
+                if !(1.0..=1000.0).contains(&slower_max) {
+                    let message = format!("slower_max = {slower_max} cannot be kept to; write 1.0 to 1000.0");
+                    return Err(de::Error::custom(message));
+                }
+                Ok(Canary { share, r#for, events_min, slower_max, rows_may_differ })
+            }
+        }
+        reader.deserialize_any(Either)
+    }
 }
 
 /// `[tables.<name>]`: where events stay.

@@ -5,7 +5,7 @@
 
 use super::config::OnError;
 use super::graph::Node;
-use super::stage::{Casualty, Stage};
+use super::stage::{Outcome, Stage};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::columns::{BODY, RAW};
@@ -69,6 +69,7 @@ impl Lane {
         let mut ack = delivery.ack;
         let unread = delivery.dead.len();
         let mut yielded = Yield { dead: delivery.dead, ..Yield::default() };
+        self.plan.stages.values_mut().for_each(|(stage, _)| stage.renew());
         let first = match &delivery.replay {
             Some(replay) => vec![Node::Stage(replay.stage.clone())],
             None => self.plan.first.clone(),
@@ -104,9 +105,9 @@ impl Lane {
             self.letters += yielded.dead.len() as u64;
             append.tables.push((dead_letter::table(), batch.kind, batch.columns));
         }
-        for (name, (stage, _)) in &self.plan.stages {
-            if let Some(state) = stage.state() {
-                append.positions.push(Position { name: state_name(name, &self.plan.source), value: state.to_vec() });
+        for (name, (stage, _)) in &mut self.plan.stages {
+            if let Some(value) = stage.commit() {
+                append.positions.push(Position { name: state_name(name, &self.plan.source), value });
             }
         }
         (self.submit)(append, ack);
@@ -127,7 +128,7 @@ impl Lane {
                 Node::Stage(name) => {
                     let (stage, next) = self.plan.stages.get_mut(name).ok_or_else(|| lost(name))?;
                     let outcome = stage.run(batch)?;
-                    bury(stage, &outcome.casualties, batch.kind, &self.plan.source, self.clock.now(), yielded)?;
+                    bury(stage, &outcome, batch.kind, &self.plan.source, self.clock.now(), yielded)?;
                     let next = next.clone();
                     for batch in &outcome.batches {
                         self.flow(&next, batch, yielded)?;
@@ -149,21 +150,16 @@ fn lost(name: &str) -> Error {
 }
 
 /// What becomes of the events a stage gave up.
-fn bury(
-    stage: &Stage,
-    casualties: &[Casualty],
-    kind: Kind,
-    source: &Arc<str>,
-    now: i64,
-    yielded: &mut Yield,
-) -> Result<()> {
-    match stage.on_error {
+fn bury(stage: &Stage, outcome: &Outcome, kind: Kind, source: &Arc<str>, now: i64, yielded: &mut Yield) -> Result<()> {
+    let casualties = &outcome.casualties;
+    let (fate, key) = stage.fate(outcome);
+    match fate {
         OnError::DeadLetter => {
             let letters = casualties.iter().map(|casualty| DeadLetter {
                 timestamp: now,
                 source: source.clone(),
                 stage: stage.name.clone(),
-                plugin: stage.sha256().into(),
+                plugin: outcome.sha256.clone(),
                 reason: casualty.reason.clone(),
                 raw: raw(&casualty.row),
                 backtrace: casualty.backtrace.clone(),
@@ -178,7 +174,7 @@ fn bury(
             Some(casualty) => Err(Error::new(
                 ErrorKind::Foreign,
                 format!(
-                    "stage `{}` could not handle an event and says `on_error = \"stop\"`: {}",
+                    "stage `{}` could not handle an event and says `{key} = \"stop\"`: {}",
                     stage.name, casualty.reason
                 ),
             )),

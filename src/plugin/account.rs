@@ -155,6 +155,29 @@ impl Totals {
         self.traps + self.time_limits + self.memory_limits + self.output_limits + self.host_call_limits + self.malformed
     }
 
+    /// Both together.
+    pub fn and(&self, other: &Totals) -> Totals {
+        Totals {
+            calls: self.calls + other.calls,
+            events_in: self.events_in + other.events_in,
+            events_out: self.events_out + other.events_out,
+            bytes_in: self.bytes_in + other.bytes_in,
+            bytes_out: self.bytes_out + other.bytes_out,
+            cpu_nanos: self.cpu_nanos + other.cpu_nanos,
+            traps: self.traps + other.traps,
+            time_limits: self.time_limits + other.time_limits,
+            memory_limits: self.memory_limits + other.memory_limits,
+            output_limits: self.output_limits + other.output_limits,
+            host_call_limits: self.host_call_limits + other.host_call_limits,
+            malformed: self.malformed + other.malformed,
+            refused: self.refused + other.refused,
+            dead: self.dead + other.dead,
+            instances: self.instances + other.instances,
+            recycled: self.recycled + other.recycled,
+            memory_bytes_max: self.memory_bytes_max.max(other.memory_bytes_max),
+        }
+    }
+
     /// What came since; the memory's height is this one's.
     pub fn since(&self, earlier: &Totals) -> Totals {
         let less = |now: u64, then: u64| now.saturating_sub(then);

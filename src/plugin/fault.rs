@@ -40,7 +40,8 @@ impl Fault {
         Fault { kind, message: message.into(), backtrace: None }
     }
 
-    pub(super) fn malformed(message: impl std::fmt::Display) -> Fault {
+    /// An answer that the interface does not allow.
+    pub fn malformed(message: impl std::fmt::Display) -> Fault {
         Fault::new(FaultKind::Malformed, format!("its answer is malformed: {message}"))
     }
 

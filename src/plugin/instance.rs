@@ -79,6 +79,8 @@ pub struct Instance {
     configured: Configured,
     contract: Contract,
     live: Option<Live>,
+    /// processor time inside calls
+    spent: Duration,
 }
 
 impl Instance {
@@ -86,7 +88,17 @@ impl Instance {
     pub fn new(engine: &Engine, configured: Configured) -> Result<Instance> {
         let live = instantiate(engine, &configured).map_err(|fault| Error::invalid(fault.message))?;
         let contract = live.contract.clone();
-        Ok(Instance { engine: engine.clone(), configured, contract, live: Some(live) })
+        Ok(Instance { engine: engine.clone(), configured, contract, live: Some(live), spent: Duration::ZERO })
+    }
+
+    /// Processor time that its calls have taken so far.
+    pub fn spent(&self) -> Duration {
+        self.spent
+    }
+
+    /// Another one by the same engine.
+    pub fn with(&self, configured: Configured) -> Result<Instance> {
+        Instance::new(&self.engine, configured)
     }
 
     /// What it reads and makes.
@@ -243,6 +255,7 @@ impl Instance {
         drop(ticking);
         let host = live.store.data();
         let cpu = cpu_time().saturating_sub(host.began);
+        self.spent += cpu;
         let account = self.configured.account.clone();
         account.called(handed.rows, handed.bytes, cpu, host.memory_bytes);
         let answer = match answered {

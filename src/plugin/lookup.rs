@@ -41,6 +41,11 @@ impl Lookup {
         Lookup::read(file).map_err(|error| error.within(format!("lookup table {place}")))
     }
 
+    /// Whether both hold the same columns and rows.
+    pub fn is_same(&self, other: &Lookup) -> bool {
+        self.names == other.names && self.columns == other.columns
+    }
+
     /// Reads CSV text whose first line names the columns.
     pub fn read(csv: impl std::io::Read) -> Result<Lookup> {
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::Headers).from_reader(csv);

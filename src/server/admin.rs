@@ -1,4 +1,4 @@
-//! what operators ask for: flush, status
+//! what operators ask for: flush, reload, status
 
 use super::House;
 use super::answer::Refusal;
@@ -15,6 +15,8 @@ pub trait Admin: Send + Sync {
     fn flush(&self) -> BoxFuture<'_, Result<()>>;
     /// Has a stage take dead letters again.
     fn replay(&self, asked: Asked) -> BoxFuture<'_, Result<Report>>;
+    /// Reads pipeline files and plugins again, and tells what became of each change.
+    fn reload(&self) -> BoxFuture<'_, Result<Value>>;
     /// How everything is, for people.
     fn status(&self) -> Value;
 }
@@ -23,6 +25,11 @@ pub trait Admin: Send + Sync {
 pub(super) async fn flush(State(house): State<House>) -> Result<Json<Value>, Refusal> {
     house.parts.admin.flush().await?;
     Ok(Json(json!({ "flushed": true })))
+}
+
+/// Answers with what changed: `{"changes": [{"stage", "event", "changed", "old_sha256", "new_sha256", "reason"}]}`.
+pub(super) async fn reload(State(house): State<House>) -> Result<Json<Value>, Refusal> {
+    Ok(Json(house.parts.admin.reload().await?))
 }
 
 /// Answers with whatever the parts tell of themselves.

@@ -61,6 +61,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("/v1/ingest/{source}", "POST"),
     ("/v1/tail/{table}", "POST"),
     ("/v1/admin/flush", "POST"),
+    ("/v1/admin/reload", "POST"),
     ("/v1/admin/status", "GET"),
     ("/v1/admin/replay", "POST"),
     ("/v1/admin/scalers/{name}/order", "POST"),
@@ -110,6 +111,7 @@ pub fn router(parts: Parts, access: &Access, counts: Arc<Counts>) -> Router {
         .route("/v1/ingest/{source}", post(ingest::post))
         .route("/v1/tail/{table}", post(tail::post))
         .route("/v1/admin/flush", post(admin::flush))
+        .route("/v1/admin/reload", post(admin::reload))
         .route("/v1/admin/status", get(admin::status))
         .route("/v1/admin/replay", post(replay::post))
         .route("/v1/admin/scalers/{name}/order", post(scale::order))

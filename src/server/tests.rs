@@ -138,6 +138,10 @@ impl Admin for Operator {
         .boxed()
     }
 
+    fn reload(&self) -> BoxFuture<'_, Result<Value>> {
+        async { Ok(json!({ "changes": [] })) }.boxed()
+    }
+
     fn status(&self) -> Value {
         json!({ "flushes": self.0.load(Ordering::SeqCst) })
     }
@@ -516,6 +520,8 @@ async fn health_admin_and_metrics() {
     assert_eq!(mill.status("POST /v1/admin/flush", token, "").await, 200);
     assert_eq!(parse(&mill.ask("GET /v1/admin/status", token, "").await.2), json!({ "flushes": 1 }));
     assert_eq!(mill.status("GET /v1/nothing/at/all", token, "").await, 404);
+    assert_eq!(parse(&mill.ask("POST /v1/admin/reload", token, "").await.2), json!({ "changes": [] }));
+    assert_eq!(mill.status("POST /v1/admin/reload", "", "").await, 401);
     assert_eq!(mill.status("BREW /v1/admin/flush", token, "").await, 405);
     let (status, headers, text) = mill.ask("GET /metrics", token, "").await;
     assert_eq!((status, headers["content-type"].to_str().unwrap()), (200, "text/plain; version=0.0.4; charset=utf-8"));
