@@ -50,7 +50,7 @@ fn keeps_its_memory(language: &str) {
         let parsed = parsed.unwrap_or_else(|fault| panic!("call {call}: {}", fault.message));
         assert_eq!((parsed.rows, parsed.errors.len()), (199, 1));
     }
-    let fault = parser.parse(&lines(100_000), Context::default(), PATIENCE).err().expect("memory has an end");
+    let fault = parser.parse(&lines(100_000), Context::default(), PATIENCE).expect_err("memory has an end");
     assert!(fault.message.contains("needed more than 6.0 MiB of memory"), "{}", fault.message);
     assert_eq!(parser.parse(&rows, Context::default(), PATIENCE).unwrap().rows, 199);
 }
