@@ -69,6 +69,9 @@ pub fn check(
     finish(config, stages, scalers, advisers, mistakes, system)
 }
 
+/// A mistake in a stage that goes on as it was: its name, and what is wrong.
+pub(super) type Broken = (String, Mistake);
+
 /// Checks a config whose stages may have changed since it runs: a stage whose own plugin or settings cannot be taken keeps what runs,
 /// and its mistakes are told apart, each with its name. What is wrong between parts is wrong with all of it.
 pub(super) fn check_anew(
@@ -76,7 +79,7 @@ pub(super) fn check_anew(
     library: &Library,
     system: &[(TableName, SchemaRef)],
     running: &BTreeMap<String, CheckedPlugin>,
-) -> Result<(Checked, Vec<(String, Mistake)>), Vec<Mistake>> {
+) -> Result<(Checked, Vec<Broken>), Vec<Mistake>> {
     let (mut broken, mut mistakes) = (Vec::new(), Vec::new());
     let mut stages = stages(&config, library, &mut mistakes);
     for (name, kept) in running {
