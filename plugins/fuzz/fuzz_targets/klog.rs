@@ -1,5 +1,11 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    tidemill_plugin::fuzz::parser::<klog::Klog>(&include!("../settings/klog.rs"), bytes);
-});
+use std::cell::RefCell;
+
+use tidemill_plugin::fuzz::Checker;
+
+thread_local! {
+    static CHECKER: RefCell<Checker<klog::Klog>> = RefCell::new(Checker::new(&include!("../settings/klog.rs")));
+}
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| CHECKER.with_borrow_mut(|checker| checker.check(bytes)));

@@ -18,31 +18,62 @@ use crate::{Batch, Context, Contract, Parsed, Parser, cut_out, wire};
 /// When the rows arrived: 2026-11-22T10:00:00Z.
 const ARRIVED: i64 = 1_795_341_600_000_000_000;
 
-/// Panics if the parser breaks a rule on these bytes. `settings` are JSON texts that the parser takes.
-pub fn parser<P: Parser>(settings: &[&str], bytes: &[u8]) {
-    let (Some(choice), false) = (bytes.first(), settings.is_empty()) else { return };
-    let settings = settings[usize::from(*choice) % settings.len()];
-    let rows: Vec<&[u8]> = bytes[1..].split(|byte| *byte == b'\n').collect();
-    let (mut parser, contract) = crate::configure::<P>(settings).unwrap_or_else(|error| panic!("{settings}: {error}"));
-    let whole = call(&mut parser, &contract, &rows);
-    assert_eq!(whole.exactly(), call(&mut parser, &contract, &rows).exactly(), "a second call gives another answer");
-    let (mut fresh, _) = crate::configure::<P>(settings).unwrap_or_else(|error| panic!("{settings}: {error}"));
-    assert_eq!(whole.exactly(), call(&mut fresh, &contract, &rows).exactly(), "a new instance gives another answer");
-    for (row, body) in rows.iter().enumerate() {
-        let alone = call(&mut parser, &contract, &[body]);
-        assert_eq!(whole.of_row(row).as_text(), alone.as_text(), "row {row} is another in a batch of its own");
+/// A parser under some settings, to be given bytes.
+pub struct Checker<P> {
+    configured: Vec<(&'static str, P, Contract)>,
+    /// A new instance is asked too, once in so many checks: to make one takes long where a pattern has to be compiled.
+    checks_to_new: u32,
+    checks: u32,
+}
+
+impl<P: Parser> Checker<P> {
+    /// `settings` are JSON texts that the parser takes.
+    pub fn new(settings: &[&'static str]) -> Checker<P> {
+        let configured = settings.iter().map(|settings| {
+            let (parser, contract) = configured::<P>(settings);
+            (*settings, parser, contract)
+        });
+        Checker { configured: configured.collect(), checks_to_new: 64, checks: 0 }
+    }
+
+    /// Panics if the parser breaks a rule on these bytes.
+    pub fn check(&mut self, bytes: &[u8]) {
+        let Some((choice, lines)) = bytes.split_first().filter(|_| !self.configured.is_empty()) else { return };
+        let index = usize::from(*choice) % self.configured.len();
+        let (settings, parser, contract) = &mut self.configured[index];
+        let rows: Vec<&[u8]> = lines.split(|byte| *byte == b'\n').collect();
+        let whole = call(parser, contract, &rows);
+        assert_eq!(whole.exactly(), call(parser, contract, &rows).exactly(), "a second call gives another answer");
+        self.checks += 1;
+        if self.checks.is_multiple_of(self.checks_to_new) {
+            let (mut new, _) = configured::<P>(settings);
+            assert_eq!(
+                whole.exactly(),
+                call(&mut new, contract, &rows).exactly(),
+                "a new instance gives another answer"
+            );
+        }
+        for (row, body) in rows.iter().enumerate() {
+            let alone = call(parser, contract, &[body]);
+            assert_eq!(whole.of_row(row).as_text(), alone.as_text(), "row {row} is another in a batch of its own");
+        }
     }
 }
 
 /// Checks every file of a folder, and that there are some.
-pub fn replay<P: Parser>(settings: &[&str], folder: &str) {
+pub fn replay<P: Parser>(settings: &[&'static str], folder: &str) {
     let files: Vec<_> = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     assert!(!files.is_empty(), "{folder}: there is no corpus");
+    let mut checker = Checker::<P>::new(settings);
+    checker.checks_to_new = 4;
     for file in files {
-        let bytes = std::fs::read(&file).unwrap_or_default();
-        println!("{}", file.display());
-        parser::<P>(settings, &bytes);
+        println!("{}", file.display()); // shown where a check panics
+        checker.check(&std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display())));
     }
+}
+
+fn configured<P: Parser>(settings: &str) -> (P, Contract) {
+    crate::configure::<P>(settings).unwrap_or_else(|error| panic!("{settings}: {error}"))
 }
 
 /// What came out: the rows with where they came from, and the errors by row.
