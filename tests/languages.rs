@@ -74,6 +74,7 @@ fn language(name: &str) {
         }
         begun += 1;
         if name == "rust" {
+            std::fs::create_dir_all(place.join("cache")).unwrap();
             std::os::unix::fs::symlink(place.join("cache"), project.join("target")).unwrap();
         }
         passes(&project);
