@@ -99,11 +99,9 @@ fn stage_version(said: &StageConfig, plugin: &CheckedPlugin) -> Version {
 }
 
 impl Reload {
-    /// What runs is what was read.
+    /// Nothing is known of the files yet: they may have changed since what runs was read, so the first look reads them again.
     pub fn new(parts: Parts) -> Reload {
-        let files = prints(&parts.files).into_iter().chain(prints(&watched(&parts.config))).collect();
-        let seen = Seen { taken: files, ..Seen::default() };
-        Reload { parts, seen: Mutex::new(seen) }
+        Reload { parts, seen: Mutex::default() }
     }
 
     /// Looks every half second.

@@ -7,7 +7,7 @@ use crate::error::{Error, Result, did_you_mean};
 use std::borrow::Cow;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use wasmtime::component::{Component, types::ComponentItem};
 
 /// A compiled plugin. Cloning shares it.
@@ -26,6 +26,8 @@ struct Inner {
 pub struct Library {
     engine: Engine,
     bundled: &'static [Bundled],
+    /// those in use: a file that is looked at again is not compiled again
+    known: Mutex<Vec<Weak<Inner>>>,
 }
 
 /// A plugin that is part of the program.
@@ -69,7 +71,7 @@ impl Plugin {
 impl Library {
     /// A library of these bundled plugins, and of any file.
     pub fn new(engine: Engine, bundled: &'static [Bundled]) -> Library {
-        Library { engine, bundled }
+        Library { engine, bundled, known: Mutex::default() }
     }
 
     /// The engine that runs them.
@@ -113,10 +115,25 @@ impl Library {
         hash: String,
         bytes: impl FnOnce() -> Result<Cow<'a, [u8]>>,
     ) -> Result<Plugin> {
+        if let Some(known) =
+            self.known(|known| (&*known.name, &*known.origin, &*known.sha256) == (name, origin, &*hash))
+        {
+            return Ok(known);
+        }
         let within = |error: Error| error.within(format!("plugin `{name}`"));
         let component = self.engine.component(&hash, bytes).map_err(within)?;
         let world = world_of(&self.engine, &component).map_err(within)?;
-        Ok(Plugin(Arc::new(Inner { name: name.to_owned(), origin: origin.to_owned(), sha256: hash, world, component })))
+        let (name, origin) = (name.to_owned(), origin.to_owned());
+        let plugin = Arc::new(Inner { name, origin, sha256: hash, world, component });
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&plugin));
+        Ok(Plugin(plugin))
+    }
+
+    /// One that is in use already.
+    fn known(&self, is: impl Fn(&Inner) -> bool) -> Option<Plugin> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|plugin| plugin.strong_count() > 0);
+        known.iter().filter_map(Weak::upgrade).find(|plugin| is(plugin)).map(Plugin)
     }
 
     /// The module of a bundled plugin, as it was built.
