@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Deciders on real loads: tuned on the first half of each trace, compared on the second.
 
-    python3 benches/scale.py [--tidemill target/release/tidemill] [--data FOLDER] [--days 7] [--only nasa,taxi] [--pictures benches/pictures]
+    python3 benches/scale.py [--tidemill target/release/tidemill] [--data FOLDER] [--days 7] [--only nasa,taxi]
 
 Needs nothing but Python and the program. FOLDER holds the traces as the Numenta benchmark, the Internet Traffic Archive and Azure give
 them; a trace that is not there is left out. It runs `tidemill scale backtest`, so every row can be had by hand: the commands are printed
@@ -28,18 +28,18 @@ ROOT = os.path.dirname(HERE)
 SHARE_MAX = 0.001
 MEAN = 100.0
 
-# name, file, options of the trace, whether the load has the pattern of a day
+# name, file, options of the trace; the first three have the pattern of a day
 TRACES = [
-    ("nasa", "nasa/per_minute.csv.gz", [], True),
-    ("worldcup98", "worldcup98/per_minute_a.csv.gz", [], True),
-    ("taxi", "nab/realKnownCause/nyc_taxi.csv.gz", [], True),
-    ("elb", "nab/realAWSCloudwatch/elb_request_count_8c0756.csv.gz", [], False),
-    ("twitter AAPL", "nab/realTweets/Twitter_volume_AAPL.csv.gz", [], False),
-    ("twitter CRM", "nab/realTweets/Twitter_volume_CRM.csv.gz", [], False),
-    ("twitter FB", "nab/realTweets/Twitter_volume_FB.csv.gz", [], False),
-    ("twitter IBM", "nab/realTweets/Twitter_volume_IBM.csv.gz", [], False),
-    ("twitter PFE", "nab/realTweets/Twitter_volume_PFE.csv.gz", [], False),
-    ("azure llm", "azure/AzureLLMInferenceTrace_conv.csv.gz", ["--count", "10s"], False),
+    ("nasa", "nasa/per_minute.csv.gz", []),
+    ("worldcup98", "worldcup98/per_minute_a.csv.gz", []),
+    ("taxi", "nab/realKnownCause/nyc_taxi.csv.gz", []),
+    ("elb", "nab/realAWSCloudwatch/elb_request_count_8c0756.csv.gz", []),
+    ("twitter AAPL", "nab/realTweets/Twitter_volume_AAPL.csv.gz", []),
+    ("twitter CRM", "nab/realTweets/Twitter_volume_CRM.csv.gz", []),
+    ("twitter FB", "nab/realTweets/Twitter_volume_FB.csv.gz", []),
+    ("twitter IBM", "nab/realTweets/Twitter_volume_IBM.csv.gz", []),
+    ("twitter PFE", "nab/realTweets/Twitter_volume_PFE.csv.gz", []),
+    ("azure llm", "azure/AzureLLMInferenceTrace_conv.csv.gz", ["--count", "10s"]),
 ]
 
 PIPELINE = """
@@ -91,7 +91,7 @@ min = 1
 max = 1000
 stabilize_down = "5m"
 plugin = "forecast"
-settings = { target = 7 }
+settings = { target = 8, spread = 4 }
 signals = { load = "SELECT 1", history = "SELECT 1" }
 
 [scalers.combine]
@@ -108,17 +108,18 @@ settings = { targets = { load = 6 }, ignore = ["history"] }
 
 [scalers.combine.advisers.forecast]
 plugin = "forecast"
-settings = { target = 7 }
+settings = { target = 8, spread = 4 }
 """
 
-# name, scaler, grid. hpa each second takes the target that hpa at 15 s was tuned to: its grid would take hours.
+# name, scaler, grid. hpa each second takes the target that hpa at 15 s was tuned to: its grid would take hours. combine takes the larger of
+# hpa and of forecast as forecast was tuned. forecast's target is what a replica takes within the objective: 10 × (1 − 0.1 s ÷ 0.5 s).
 DECIDERS = [
-    ("hpa 15 s", "hpa", ["target=5..8:0.5"]),
+    ("hpa 15 s", "hpa", ["target=3..8:0.5"]),
     ("hpa 1 s", "hpa1s", None),
-    ("queue", "queue", ["utilization=0.5..0.8:0.05"]),
-    ("panic", "panic", ["target=5..8:0.5"]),
-    ("forecast", "forecast", ["target=5..8:0.5"]),
-    ("combine", "combine", ["advisers.hpa.targets.load=6,7,8", "advisers.forecast.target=6,7,8"]),
+    ("queue", "queue", ["utilization=0.3..0.8:0.05"]),
+    ("panic", "panic", ["target=3..8:0.5"]),
+    ("forecast", "forecast", ["spread=1..8:1"]),
+    ("combine", "combine", ["advisers.hpa.targets.load=6..9:1"]),
 ]
 
 
@@ -130,7 +131,6 @@ def main():
     arguments.add_argument("--tune-days", type=float, default=7, help="days before the middle that are tuned on")
     arguments.add_argument("--only", help="names of traces, with commas")
     arguments.add_argument("--deciders", help="names of deciders, with commas")
-    arguments.add_argument("--pictures", help="a folder for one SVG a daily trace")
     arguments.add_argument("--verbose", action="store_true")
     options = arguments.parse_args()
     print("| trace | decider | tuned to | replica-hours | requests over | seconds over | worst s | changes | flaps |")
@@ -145,7 +145,7 @@ def main():
 
 
 def compare(trace, pipeline, options):
-    name, path, extra, _ = trace
+    name, path, extra = trace
     path = os.path.join(options.data, path)
     if not os.path.exists(path):
         print(f"left out: there is no {path}", file=sys.stderr)
@@ -160,6 +160,8 @@ def compare(trace, pipeline, options):
         if options.deciders and decider not in options.deciders.split(","):
             continue
         settings = tuned.get("hpa", ["target=6"])
+        if scaler == "combine":
+            common = [*common, *[word for setting in tuned.get("forecast", []) for word in ("--set", f"advisers.forecast.{setting}")]]
         if grid:
             axes = [word for axis in grid for word in ("--grid", axis)]
             runs = backtest([*common, "--scaler", scaler, *axes, "--alone", "--from", f"{begin}%", "--to", f"{middle}%"], options)
@@ -168,8 +170,7 @@ def compare(trace, pipeline, options):
             settings = best["run"].split()[1:]
         tuned[scaler] = settings
         words = [word for setting in settings for word in ("--set", setting)]
-        picture = []
-        [run] = backtest([*common, "--scaler", scaler, *words, "--alone", "--from", f"{middle}%", "--to", f"{end}%", *picture], options)
+        [run] = backtest([*common, "--scaler", scaler, *words, "--alone", "--from", f"{middle}%", "--to", f"{end}%"], options)
         print(
             f"| {name} | {decider} | {' '.join(short(s) for s in settings)} | {run['replica_hours']:.0f} | {100 * run['share_over']:.3f} % "
             f"| {run['seconds_over']:.0f} | {run['latency_worst']:.1f} | {run['changes']} | {run['flaps']} |",

@@ -192,7 +192,9 @@ impl Settings {
         let initialization_period = span("cpuInitializationPeriod", &written.initialization_period)?;
         let readiness_delay = span("initialReadinessDelay", &written.readiness_delay)?;
         if let Some(both) = written.ignore.iter().find(|name| of_signal.contains_key(*name)) {
-            return Err(format!("`ignore` names `{both}`, which has a target in `targets`; take it out of one of them"));
+            return Err(format!(
+                "`ignore` names `{both}`, which has a target in `targets`; take it out of one of them"
+            ));
         }
         Ok(Settings { common, of_signal, ignore: written.ignore, behavior, initialization_period, readiness_delay })
     }

@@ -297,7 +297,7 @@ impl Backtest {
             let (mut live, mut beside) = (begin.clone(), advisers.clone());
             for change in set.iter().chain(&point) {
                 let adviser = change.key.strip_prefix("advisers.").and_then(|rest| rest.split_once('.'));
-                match adviser.and_then(|(name, key)| Some((beside.get_mut(name)?, key))) {
+                match adviser.and_then(|(name, key)| beside.get_mut(name).map(|adviser| (adviser, key))) {
                     Some(((_, _, settings), key)) => {
                         Change { key: key.to_owned(), value: change.value.clone() }.apply(settings)?;
                     }

@@ -85,7 +85,9 @@ impl Plant {
             self.starting.push_back((at, replicas - present));
         }
         let mut surplus = present.saturating_sub(replicas);
-        while let (true, Some((at, count))) = (surplus > 0, self.starting.pop_back()) {
+        while surplus > 0
+            && let Some((at, count)) = self.starting.pop_back()
+        {
             let stopped = count.min(surplus);
             surplus -= stopped;
             if count > stopped {

@@ -65,8 +65,8 @@ fn a_fixed_number_costs_what_it_costs() {
 #[test]
 fn a_step_is_followed_after_the_start_and_told_why() {
     let trace = trace("0,8\n1,8\n2,80\n3,80\n4,80\n5,80\n6,8\n7,8\n");
-    let mut panel = panel(by_load(7.0));
-    let report = run(&setup(&trace), &trace, &mut panel).unwrap();
+    let setup = Setup { initial: Some(2), ..setup(&trace) };
+    let report = run(&setup, &trace, &mut panel(by_load(7.0))).unwrap();
     assert!(report.seconds_over > 0.0 && report.seconds_over < 240.0, "{}", report.seconds_over);
     assert_eq!(report.replicas_most, 12);
     let first = &report.moves[0];
@@ -74,8 +74,8 @@ fn a_step_is_followed_after_the_start_and_told_why() {
     assert!(report.flaps >= 1, "up and down within ten minutes: {report:?}");
     // The rules are the live ones.
     let policy = Policy { up_max: Some(1), ..Policy::bounds(1, 5) };
-    let bound = Setup { policy, ..setup(&trace) };
-    let slow = run(&bound, &trace, &mut self::panel(by_load(7.0))).unwrap();
+    let bound = Setup { policy, ..setup };
+    let slow = run(&bound, &trace, &mut panel(by_load(7.0))).unwrap();
     assert_eq!(slow.replicas_most, 5);
     assert!(slow.moves.iter().any(|change| change.reason.contains("At most 1 more in one tick.")), "{:?}", slow.moves);
     assert!(slow.gone > 0.0 && slow.latency_worst == 20.0, "{slow:?}");
@@ -108,7 +108,7 @@ fn nothing_is_taken_away_in_a_gap() {
 fn advisers_are_asked_with_their_own_state_and_the_past_is_only_the_past() {
     let csv: String = (0..300).map(|minute| format!("{minute},{}\n", 10 + minute)).collect();
     let trace = trace(&csv);
-    let counting = |request: &Request| {
+    let counting = |request: &Request| -> Result<Proposal> {
         let count = request.state.first().copied().unwrap_or(0);
         Ok(Proposal { replicas: 30, reason: format!("tick {count}"), state: vec![count.wrapping_add(1)] })
     };
