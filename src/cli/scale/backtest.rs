@@ -2,35 +2,24 @@
 //!
 //!     trace or query ─► each candidate (as it is, another plugin, each point of the grid) ─► table, picture, SVG
 
-use super::grid::{Change, combinations};
+use super::candidate::{Candidate, Tried};
+use super::outcome::{table, time};
 use super::picture;
 use crate::cli::check::{environment, tell};
 use crate::cli::server::Server;
 use crate::clock::nanos;
 use crate::config::{self, Named};
-use crate::error::{Error, ErrorKind, Result, did_you_mean};
-use crate::plugin::{Account, Configured, Instance, Library, Limits, Plugin, Proposal, Request, World};
+use crate::error::{Error, Result, did_you_mean};
 use crate::scale::Config as ScalerConfig;
-use crate::scale::backtest::{self, Form, Model, Panel, Propose, Report, Setup, Trace, Variable};
+use crate::scale::backtest::{self, Form, Model, Report, Setup, Trace};
 use crate::units::Span;
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Float64Type, TimeUnit, TimestampNanosecondType};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-/// What bundled plugins read, for those that take the place of another.
-const READS: &[(&str, &[&str])] = &[
-    ("hpa", &["rps"]),
-    ("queue", &["arrivals", "backlog", "service_time"]),
-    ("panic", &["stable", "burst"]),
-    ("forecast", &["load", "history"]),
-    ("step", &["rps"]),
-    ("pid", &["rps"]),
-    ("keda", &["rps"]),
-];
 /// Runs that are drawn over each other.
 const DRAWN_MAX: usize = 4;
 
@@ -57,26 +46,13 @@ pub(super) struct Backtest {
     /// The first moment after it, written the same way.
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
-    /// Another autoscaler plugin in the place of the scaler's: a bundled one's name or a file; its settings are those of --set and --grid.
-    #[arg(long)]
-    plugin: Option<String>,
-    /// A setting: `target=60`, `advisers.hpa.target=60`.
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// A setting in many values: `target=40..80`, `target=40..80:10`, `lead=5m,10m`; several make every combination.
-    #[arg(long, value_name = "KEY=VALUES")]
-    grid: Vec<String>,
-    /// What a signal shows: `rps=arrivals`; known names show themselves.
-    #[arg(long, value_name = "NAME=VARIABLE")]
-    signal: Vec<String>,
+    #[command(flatten)]
+    tried: Tried,
     /// Time between two decisions; the scaler's if not given.
     #[arg(long, value_name = "SPAN")]
     every: Option<String>,
     #[command(flatten)]
     plant: PlantArguments,
-    /// Do not run the scaler as it is beside what is tried.
-    #[arg(long)]
-    alone: bool,
     /// Show the last changes and why.
     #[arg(long, default_value_t = 0, value_name = "COUNT")]
     show: usize,
@@ -152,14 +128,6 @@ struct PlantArguments {
     memory: String,
 }
 
-/// What is tried.
-struct Candidate {
-    name: String,
-    live: Configured,
-    advisers: BTreeMap<String, Configured>,
-    signals: BTreeMap<String, Variable>,
-}
-
 impl Backtest {
     pub(super) async fn run(self, server: &Server) -> Result<ExitCode> {
         let (config, mistakes) = config::read(&self.files, &environment);
@@ -170,12 +138,12 @@ impl Backtest {
         let trace = self.trace(server).await?;
         let setup = self.setup(&scaler.config, &trace)?;
         let library = crate::cli::library()?;
-        let candidates = self.candidates(&library, scaler)?;
+        let candidates = self.tried.candidates(&library, scaler)?;
         // Plugins run on a thread that may block.
         let outcomes = tokio::task::block_in_place(|| {
             let run = |candidate: Candidate| {
                 let setup = Setup { signals: candidate.signals.clone(), ..setup.clone() };
-                let report = backtest::run(&setup, &trace, &mut panel(&library, &candidate)?)?;
+                let report = backtest::run(&setup, &trace, &mut candidate.panel(&library)?)?;
                 Ok((candidate.name, report))
             };
             candidates.into_iter().map(run).collect::<Result<Vec<(String, Report)>>>()
@@ -255,96 +223,6 @@ impl Backtest {
         })
     }
 
-    /// The scaler as it is, and what is tried beside it.
-    fn candidates(&self, library: &Library, scaler: &Named<ScalerConfig>) -> Result<Vec<Candidate>> {
-        let config = &scaler.config;
-        let own = library.open(&config.plugin, scaler.places.folder())?;
-        let advisers = config.advisers.iter().map(|(name, adviser)| {
-            Ok((
-                name.clone(),
-                (library.open(&adviser.plugin, scaler.places.folder())?, adviser.limits, adviser.settings.clone()),
-            ))
-        });
-        let advisers: BTreeMap<String, (Plugin, Limits, Map<String, Value>)> = advisers.collect::<Result<_>>()?;
-        let named: Vec<&str> = config.signals.keys().map(String::as_str).collect();
-        let mut candidates = Vec::new();
-        let changed = self.plugin.is_some() || !self.set.is_empty() || !self.grid.is_empty();
-        if !changed || !self.alone {
-            candidates.push(Candidate {
-                name: format!("{} as it is", own.name()),
-                live: configured(&own, config.limits, &config.settings)?,
-                advisers: advisers
-                    .iter()
-                    .map(|(name, (plugin, limits, settings))| {
-                        Ok((name.clone(), configured(plugin, *limits, settings)?))
-                    })
-                    .collect::<Result<_>>()?,
-                signals: self.signals(&named)?,
-            });
-        }
-        if !changed {
-            return Ok(candidates);
-        }
-        let tried = self.plugin.as_deref().map(|name| library.open(name, Path::new(""))).transpose()?;
-        let (plugin, begin) = match &tried {
-            Some(tried) if tried.sha256() != own.sha256() => (tried, Map::new()),
-            _ => (&own, config.settings.clone()),
-        };
-        let reads = READS.iter().find(|(name, _)| plugin.sha256() != own.sha256() && *name == plugin.name());
-        let signals = self.signals(reads.map_or(named.as_slice(), |(_, reads)| reads))?;
-        let set = self.set.iter().map(|text| Change::parse(text)).collect::<Result<Vec<_>>>()?;
-        for point in combinations(&self.grid)? {
-            let (mut live, mut beside) = (begin.clone(), advisers.clone());
-            for change in set.iter().chain(&point) {
-                let adviser = change.key.strip_prefix("advisers.").and_then(|rest| rest.split_once('.'));
-                match adviser.and_then(|(name, key)| beside.get_mut(name).map(|adviser| (adviser, key))) {
-                    Some(((_, _, settings), key)) => {
-                        Change { key: key.to_owned(), value: change.value.clone() }.apply(settings)?;
-                    }
-                    None => change.apply(&mut live)?,
-                }
-            }
-            let shown: Vec<String> = match point.is_empty() {
-                true => set.iter().map(Change::shown).collect(),
-                false => point.iter().map(Change::shown).collect(),
-            };
-            candidates.push(Candidate {
-                name: format!("{} {}", plugin.name(), shown.join(" ")).trim().to_owned(),
-                live: configured(plugin, config.limits, &live)?,
-                advisers: beside
-                    .iter()
-                    .map(|(name, (plugin, limits, settings))| {
-                        Ok((name.clone(), configured(plugin, *limits, settings)?))
-                    })
-                    .collect::<Result<_>>()?,
-                signals: signals.clone(),
-            });
-        }
-        Ok(candidates)
-    }
-
-    /// What each of these signals shows, and those that --signal adds.
-    fn signals(&self, names: &[&str]) -> Result<BTreeMap<String, Variable>> {
-        let mut given = BTreeMap::new();
-        for text in &self.signal {
-            let (name, variable) = text.split_once('=').unwrap_or((text, text));
-            let variable = Variable::of(variable).ok_or_else(|| unknown(variable))?;
-            given.insert(name.to_owned(), variable);
-        }
-        for name in names {
-            if !given.contains_key(*name) {
-                let variable = Variable::of(name).ok_or_else(|| {
-                    Error::invalid(format!(
-                        "what does the signal `{name}` show? say it like --signal {name}=arrivals ({})",
-                        variables()
-                    ))
-                })?;
-                given.insert((*name).to_owned(), variable);
-            }
-        }
-        Ok(given)
-    }
-
     fn tell(&self, scaler: &str, setup: &Setup, outcomes: &[(String, Report)]) -> Result<ExitCode> {
         let edge = backtest::pareto(
             &outcomes.iter().map(|(_, report)| (report.replica_hours, report.share_over)).collect::<Vec<_>>(),
@@ -385,39 +263,6 @@ impl Backtest {
     }
 }
 
-/// A plugin at work, asked on this thread.
-struct Asked(Instance);
-
-impl Propose for Asked {
-    fn propose(&mut self, request: &Request) -> Result<Proposal> {
-        self.0.decide(request).map_err(|fault| Error::new(ErrorKind::Foreign, fault.message))
-    }
-}
-
-fn panel(library: &Library, candidate: &Candidate) -> Result<Panel> {
-    let open = |configured: &Configured| -> Result<Box<dyn Propose>> {
-        let instance = Instance::new(library.engine(), configured.clone());
-        Ok(Box::new(Asked(instance.map_err(|error| error.within(format!("plugin `{}`", configured.plugin.name())))?)))
-    };
-    let advisers = candidate.advisers.iter().map(|(name, adviser)| Ok((name.clone(), open(adviser)?)));
-    Ok(Panel { live: open(&candidate.live)?, advisers: advisers.collect::<Result<_>>()? })
-}
-
-fn configured(plugin: &Plugin, limits: Limits, settings: &Map<String, Value>) -> Result<Configured> {
-    if plugin.world() != World::Autoscaler {
-        return Err(Error::invalid(format!("`{}` is no autoscaler plugin", plugin.name())));
-    }
-    let settings = serde_json::to_string(settings).map_err(|error| Error::internal(error.to_string()))?;
-    Ok(Configured {
-        stage: "backtest".into(),
-        plugin: plugin.clone(),
-        settings,
-        limits,
-        tables: Arc::default(),
-        account: Arc::new(Account::default()),
-    })
-}
-
 fn chosen<'a>(scalers: &'a [Named<ScalerConfig>], name: Option<&str>) -> Result<&'a Named<ScalerConfig>> {
     let names: Vec<&str> = scalers.iter().map(|scaler| scaler.name.as_str()).collect();
     let found = match name {
@@ -435,18 +280,6 @@ fn chosen<'a>(scalers: &'a [Named<ScalerConfig>], name: Option<&str>) -> Result<
             None => format!("there are several scalers; choose one with --scaler: {}", names.join(", ")),
         })
     })
-}
-
-fn unknown(variable: &str) -> Error {
-    Error::invalid(format!(
-        "the workload does not show `{variable}`{} ({})",
-        did_you_mean(variable, Variable::names()),
-        variables()
-    ))
-}
-
-fn variables() -> String {
-    format!("it shows {}", Variable::names().collect::<Vec<_>>().join(", "))
 }
 
 fn span(key: &str, text: &str) -> Result<i64> {
@@ -475,63 +308,6 @@ fn moment(text: Option<&str>, trace: &Trace, otherwise: i64) -> Result<i64> {
             time(trace.end())
         ))),
     }
-}
-
-fn time(nanos: i64) -> String {
-    chrono::DateTime::from_timestamp_nanos(nanos).to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
-}
-
-/// A line a run; `*` marks those that no other beats on cost and on requests over the objective.
-fn table(outcomes: &[(String, Report)], edge: &[bool], cost: f64, setup: &Setup) -> String {
-    let mut lines = vec![
-        ["", "run", "replica-hours", "cost", "over objective", "requests over", "worst", "changes", "flaps", "most"]
-            .map(str::to_owned),
-    ];
-    for ((name, report), best) in outcomes.iter().zip(edge) {
-        lines.push([
-            if *best { "*" } else { "" }.to_owned(),
-            name.clone(),
-            format!("{:.1}", report.replica_hours),
-            format!("{:.2}", report.replica_hours * cost),
-            format!("{:.0} s", report.seconds_over),
-            format!("{:.3} %", 100.0 * report.share_over),
-            format!("{:.2} s", report.latency_worst),
-            report.changes.to_string(),
-            report.flaps.to_string(),
-            report.replicas_most.to_string(),
-        ]);
-    }
-    let width = |column: usize| {
-        lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..10).map(width).collect();
-    let mut text = String::new();
-    for line in &lines {
-        let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
-            let space = " ".repeat(width.saturating_sub(cell.chars().count()));
-            if column < 2 { format!("{cell}{space}") } else { format!("{space}{cell}") }
-        });
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
-    let model = setup.model;
-    let gaps = outcomes.first().map_or(0.0, |(_, report)| report.gap_seconds);
-    text.push_str(&format!(
-        "{} to {}; a replica serves {}/s, {} s each, {} s after its start; objective {} s{}{}\n",
-        time(setup.from),
-        time(setup.until),
-        model.capacity,
-        model.service_time,
-        model.start,
-        model.objective,
-        if outcomes.len() > 1 { "; * no other is at most as dear and as slow" } else { "" },
-        if gaps > 0.0 {
-            format!("; for {gaps:.0} s the trace has gaps, in which signals are missing")
-        } else {
-            String::new()
-        },
-    ));
-    text
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! `tidemill scale …`: why it has as many replicas as it has, what it would have done, and what operators say to it
 
 mod backtest;
+mod candidate;
 mod compare;
 mod explain;
 mod grid;
+mod outcome;
 mod picture;
 mod replay;
 
