@@ -71,11 +71,13 @@ impl Tried {
         let mut candidates = Vec::new();
         let changed = self.plugin.is_some() || !self.set.is_empty() || !self.grid.is_empty();
         if !changed || !self.alone {
+            let mut signals = self.signals(&named)?;
+            signals.retain(|name, _| config.signals.contains_key(name));
             candidates.push(Candidate {
                 name: format!("{} as it is", own.name()),
                 live: configured(&own, config.limits, &config.settings)?,
                 advisers: all(&advisers)?,
-                signals: self.signals(&named)?,
+                signals,
             });
         }
         if !changed {
