@@ -63,10 +63,8 @@ fn advisers_and_a_forecast_meet_the_second_noon_before_it_comes() {
     let dir = folder();
     let second = ["--from", "50%", "--json"];
     let combined = lines(&backtest(dir.path(), &second));
-    let alone = lines(&backtest(
-        dir.path(),
-        &[&second[..], &["--alone", "--plugin", "hpa", "--set", "target=6", "--signal", "rps=load"]].concat(),
-    ));
+    let alone =
+        lines(&backtest(dir.path(), &[&second[..], &["--alone", "--plugin", "hpa", "--set", "target=6"]].concat()));
     let [combined, alone] = [&combined[0], &alone[0]];
     assert_eq!((number(combined, "failures"), number(alone, "failures")), (0.0, 0.0));
     assert!(number(alone, "seconds_over") > 0.0, "{alone}");

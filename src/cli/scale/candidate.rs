@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What bundled plugins read, for those that take the place of another.
+/// What bundled plugins read, for those that take the place of another; none of these heeds advisers, so that none is asked beside it.
 const READS: &[(&str, &[&str])] = &[
     ("hpa", &["rps"]),
     ("queue", &["arrivals", "backlog", "service_time"]),
@@ -92,7 +92,8 @@ impl Tried {
         let signals = self.signals(reads.map_or(named.as_slice(), |(_, reads)| reads))?;
         let set = self.set.iter().map(|text| Change::parse(text)).collect::<Result<Vec<_>>>()?;
         for point in combinations(&self.grid)? {
-            let (mut live, mut beside) = (begin.clone(), advisers.clone());
+            let mut live = begin.clone();
+            let mut beside = if reads.is_some() { Advisers::new() } else { advisers.clone() };
             for change in set.iter().chain(&point) {
                 let adviser = change.key.strip_prefix("advisers.").and_then(|rest| rest.split_once('.'));
                 match adviser.and_then(|(name, key)| beside.get_mut(name).map(|adviser| (adviser, key))) {
