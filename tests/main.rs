@@ -10,6 +10,7 @@
 
 mod architecture;
 mod authors;
+mod backtest;
 mod bad_input;
 mod crash;
 mod disk_full;

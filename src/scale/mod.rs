@@ -15,6 +15,7 @@ pub mod memory;
 pub mod evidence;
 pub mod policy;
 pub mod record;
+pub mod backtest;
 pub mod actuator;
 
 pub use actuator::{Actuator, Outcome, Status};

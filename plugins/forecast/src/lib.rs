@@ -1,15 +1,18 @@
 //! replicas for what is about to come, by the same time of earlier days
 //!
 //!     history ─► profile of a season × how today compares with it ─► the most of the next `lead` ─┐
-//!     load now ─────────────────────────────────────────────────────────────────────────────────┴─► the larger ÷ target
+//!     level of lately + spread × how far the load strays from it ────────────────────────────────┼─► the largest ÷ target
+//!     load now ─────────────────────────────────────────────────────────────────────────────────┘
 //!
 //! `history` is a signal with a row a bucket (`timestamp`, `value`), such as
 //! `SELECT date_bin(INTERVAL '15 minutes', timestamp) AS timestamp, count(*) / 900.0 AS value FROM access GROUP BY 1`.
 //!
 //! **Always:** a forecast only adds: fewer replicas than now are proposed only when the load of now asks for fewer, and is fresh.
 
+mod lately;
 mod profile;
 
+use lately::Lately;
 use profile::Profile;
 use serde::Deserialize;
 use tidemill_plugin::{Autoscaler, Contract, Freshness, Plugin, Proposal, Request, in_replicas, time, whole_replicas};
@@ -25,6 +28,8 @@ pub struct Written {
     lead: String,
     #[serde(default = "one")]
     headroom: f64,
+    #[serde(default)]
+    spread: f64,
 }
 
 fn a_day() -> String {
@@ -45,6 +50,8 @@ pub struct Forecast {
     season: i64,
     lead: i64,
     headroom: f64,
+    /// how many times its usual stray the load may be above what is expected
+    spread: f64,
 }
 
 impl Plugin for Forecast {
@@ -58,6 +65,9 @@ impl Plugin for Forecast {
                 return Err(format!("`{key}` is {value}; it must be more than 0"));
             }
         }
+        if !(written.spread.is_finite() && written.spread >= 0.0) {
+            return Err(format!("`spread` is {}; it must be 0 or more", written.spread));
+        }
         let span = |key: &str, text: &str| match time::parse_duration(text) {
             Ok(span) if span > 0 => Ok(span),
             Ok(_) => Err(format!("`{key}` is nothing; it must be more than 0")),
@@ -67,8 +77,9 @@ impl Plugin for Forecast {
         if lead >= season {
             return Err(format!("`lead` is not shorter than the season of {}", written.season));
         }
-        let forecast = Forecast { target: written.target, season, lead, headroom: written.headroom };
-        Ok((forecast, Contract::new()))
+        let forecast =
+            Forecast { target: written.target, season, lead, headroom: written.headroom, spread: written.spread };
+        Ok((forecast, Contract::new().keeps_state()))
     }
 }
 
@@ -84,29 +95,34 @@ impl Autoscaler for Forecast {
                     Ok(expected) if whole_replicas(expected * self.headroom / self.target) > now => {
                         let replicas = whole_replicas(expected * self.headroom / self.target);
                         let reason = format!("{why}; expected {expected:.1} → {}; was {now}", in_replicas(replicas));
-                        Proposal { replicas, reason, state: Vec::new() }
+                        Proposal { replicas, reason, state: request.state.clone() }
                     }
                     _ => request.hold(&why),
                 });
             }
         };
-        let for_load = whole_replicas(load * self.headroom / self.target);
-        let (replicas, words) = match expected {
+        let replicas_for = |load: f64| whole_replicas(load * self.headroom / self.target);
+        let for_load = replicas_for(load);
+        let lately = Lately::next(&request.state, request.now, load);
+        let known = expected.as_ref().copied().unwrap_or_default();
+        let for_stray = if self.spread > 0.0 { replicas_for(lately.above(known, self.spread)) } else { 0 };
+        let (ahead, mut words) = match expected {
             Ok(expected) => {
-                let ahead = whole_replicas(expected * self.headroom / self.target);
-                (
-                    for_load.max(ahead),
-                    format!("expected within {} {expected:.1} → {ahead}", time::format_duration(self.lead)),
-                )
+                let ahead = replicas_for(expected);
+                (ahead, format!("expected within {} {expected:.1} → {ahead}", time::format_duration(self.lead)))
             }
-            Err(why) => (for_load, why),
+            Err(why) => (0, why),
         };
+        if self.spread > 0.0 {
+            words.push_str(&format!(", with {} × its stray → {for_stray}", self.spread));
+        }
+        let replicas = for_load.max(ahead).max(for_stray);
         let stale = request.signal("load").is_some_and(|signal| signal.freshness != Freshness::Fresh);
         if stale && replicas < now {
             return Ok(request.hold("load is stale"));
         }
         let reason = format!("load {load:.1} → {for_load}; {words}; {}; was {now}", in_replicas(replicas));
-        Ok(Proposal { replicas, reason, state: Vec::new() })
+        Ok(Proposal { replicas, reason, state: lately.state()? })
     }
 }
 

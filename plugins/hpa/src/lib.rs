@@ -140,7 +140,7 @@ impl Hpa {
     fn verdicts(&self, request: &Request, known: u32) -> Result<Vec<Verdict>, String> {
         let mut verdicts = Vec::new();
         let workload = &request.workload;
-        for signal in &request.signals {
+        for signal in request.signals.iter().filter(|signal| !self.settings.ignores(&signal.name)) {
             let name = signal.name.as_str();
             let target = self
                 .settings

@@ -17,6 +17,9 @@ pub struct Written {
     target: Option<f64>,
     #[serde(default)]
     targets: BTreeMap<String, WrittenTarget>,
+    /// Signals that are there for another plugin of the scaler.
+    #[serde(default)]
+    ignore: Vec<String>,
     #[serde(default = "usual_tolerance")]
     tolerance: f64,
     #[serde(default)]
@@ -149,6 +152,7 @@ pub struct Target {
 pub struct Settings {
     common: Option<Target>,
     of_signal: BTreeMap<String, Target>,
+    ignore: Vec<String>,
     pub behavior: Behavior,
     /// nanoseconds
     pub initialization_period: i64,
@@ -187,7 +191,12 @@ impl Settings {
         let span = |key: &str, text: &str| time::parse_duration(text).map_err(|error| format!("`{key}`: {error}"));
         let initialization_period = span("cpuInitializationPeriod", &written.initialization_period)?;
         let readiness_delay = span("initialReadinessDelay", &written.readiness_delay)?;
-        Ok(Settings { common, of_signal, behavior, initialization_period, readiness_delay })
+        if let Some(both) = written.ignore.iter().find(|name| of_signal.contains_key(*name)) {
+            return Err(format!(
+                "`ignore` names `{both}`, which has a target in `targets`; take it out of one of them"
+            ));
+        }
+        Ok(Settings { common, of_signal, ignore: written.ignore, behavior, initialization_period, readiness_delay })
     }
 
     /// The tolerance in the direction of a ratio.
@@ -198,6 +207,11 @@ impl Settings {
     /// Whether a ratio is so near to 1 that nothing moves.
     pub fn within_tolerance(&self, ratio: f64) -> bool {
         (ratio - 1.0).abs() <= self.tolerance_of(ratio) + ROUNDING
+    }
+
+    /// Whether it is none of our business.
+    pub fn ignores(&self, signal: &str) -> bool {
+        self.ignore.iter().any(|name| name == signal)
     }
 
     pub fn target_of(&self, signal: &str) -> Option<Target> {

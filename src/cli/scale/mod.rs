@@ -1,7 +1,12 @@
 //! `tidemill scale …`: why it has as many replicas as it has, what it would have done, and what operators say to it
 
+mod backtest;
+mod candidate;
 mod compare;
 mod explain;
+mod grid;
+mod outcome;
+mod picture;
 mod replay;
 
 use super::runtime;
@@ -22,6 +27,8 @@ pub struct Scale {
 
 #[derive(clap::Subcommand)]
 enum ScaleCommand {
+    /// Try deciders on a load as it was: what would it have cost, and who would have waited?
+    Backtest(Box<backtest::Backtest>),
     /// Tell in sentences why a scaler decided as it did.
     Explain(explain::Explain),
     /// Decide recorded ticks again, and tell where the answer is not the same to the last bit.
@@ -62,6 +69,7 @@ impl Scale {
         let server = Server::new(&self.url)?;
         runtime()?.block_on(async {
             match self.command {
+                ScaleCommand::Backtest(backtest) => backtest.run(&server).await,
                 ScaleCommand::Explain(explain) => explain.run(&server).await,
                 ScaleCommand::Replay(replay) => replay.run(&server).await,
                 ScaleCommand::Compare(compare) => compare.run(&server).await,
