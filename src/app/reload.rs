@@ -321,7 +321,12 @@ fn watched(config: &Config) -> Vec<PathBuf> {
         paths.push(folder.join(&stage.config.plugin));
         paths.extend(stage.config.tables.values().map(|file| folder.join(file)));
     }
-    paths.extend(config.scalers.iter().map(|scaler| scaler.places.folder().join(&scaler.config.plugin)));
+    for scaler in &config.scalers {
+        let beside = scaler.config.advisers.values().chain(&scaler.config.shadow).map(|adviser| &adviser.plugin);
+        paths.extend(
+            [&scaler.config.plugin].into_iter().chain(beside).map(|plugin| scaler.places.folder().join(plugin)),
+        );
+    }
     paths
 }
 
