@@ -59,7 +59,7 @@ fn build() -> Result<(), String> {
     for name in &names {
         copy_if_changed(&built.join(format!("{}.wasm", name.replace('-', "_"))), &copies.join(format!("{name}.wasm")))?;
     }
-    write_if_changed(&out.join("bundled.rs"), &bundled_source(&bundled, &copies)?)?;
+    write_if_changed(&out.join("bundled.rs"), &bundled_source(&plugins, &bundled, &copies)?)?;
     write_if_changed(&out.join("rust_sdk.rs"), &sdk_source(&plugins)?)?;
     println!("cargo:rustc-env=TIDEMILL_TEST_PLUGINS={}", copies.display());
     if glibc().is_some_and(|version| version >= (2, 36)) {
@@ -131,7 +131,7 @@ fn crates(folder: &Path) -> Result<Vec<String>, String> {
 }
 
 /// Packs each bundled plugin beside its copy, and lists them.
-fn bundled_source(bundled: &[String], copies: &Path) -> Result<String, String> {
+fn bundled_source(plugins: &Path, bundled: &[String], copies: &Path) -> Result<String, String> {
     let mut entries = String::new();
     for name in bundled {
         let path = copies.join(format!("{name}.wasm"));
@@ -142,15 +142,37 @@ fn bundled_source(bundled: &[String], copies: &Path) -> Result<String, String> {
         write_bytes_if_changed(&packed, &bytes)?;
         let sha256: String = Sha256::digest(&module).iter().map(|byte| format!("{byte:02x}")).collect();
         let size = module.len();
+        let (world, about) = (world_of(name, &module)?, about(plugins, name)?);
         entries.push_str(&format!(
-            "    Bundled {{ name: {name:?}, sha256: {sha256:?}, size: {size}, packed: include_bytes!({packed:?}) }},\n"
+            "    Bundled {{ name: {name:?}, world: World::{world}, about: {about:?}, sha256: {sha256:?}, size: {size}, packed: include_bytes!({packed:?}) }},\n"
         ));
     }
     Ok(format!(
-        "use crate::plugin::library::Bundled;\n\
+        "use crate::plugin::{{World, library::Bundled}};\n\
          /// The bundled plugins, as core modules with a component-type section.\n\
          pub const BUNDLED: &[Bundled] = &[\n{entries}];\n"
     ))
+}
+
+/// The world whose function a module exports, as the program names it.
+fn world_of(name: &str, module: &[u8]) -> Result<&'static str, String> {
+    let worlds = [
+        ("Parser", "parsing@0.1.0#parse"),
+        ("Filter", "filtering@0.1.0#keep"),
+        ("Enricher", "enriching@0.1.0#enrich"),
+        ("Autoscaler", "autoscaling@0.1.0#decide"),
+    ];
+    let exports = |function: &str| module.windows(function.len()).any(|bytes| bytes == function.as_bytes());
+    let found = worlds.iter().find(|(_, function)| exports(function));
+    found.map(|(world, _)| *world).ok_or_else(|| format!("{name} exports the function of no world"))
+}
+
+/// What a plugin says of itself, which is its crate's description.
+fn about(plugins: &Path, name: &str) -> Result<String, String> {
+    let manifest = plugins.join(name).join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).map_err(|error| format!("{}: {error}", manifest.display()))?;
+    let about = text.lines().find_map(|line| line.strip_prefix("description = \"")?.strip_suffix('"'));
+    about.map(str::to_owned).ok_or_else(|| format!("{}: it has no description", manifest.display()))
 }
 
 /// The SDK as it stands in a project: the workspace's manifest with the SDK's crates alone, and their files; and the versions that

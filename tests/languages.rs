@@ -25,11 +25,10 @@ languages!(rust, c, cpp, zig, go, javascript, typescript, python);
 
 #[test]
 fn every_language_has_a_test() {
-    let known = known();
-    assert!(known.iter().any(|name| name == "rust"), "{known:?}");
-    for name in known {
-        assert!(TESTED.contains(&name.as_str()), "`{name}` has no test: add it to `languages!` here");
-    }
+    let (mut known, mut tested) = (known(), TESTED.to_vec());
+    known.sort();
+    tested.sort();
+    assert_eq!(known, tested, "add or take away what differs in `languages!` here");
 }
 
 /// The languages that a project can be begun in, as the command names them.
@@ -52,10 +51,6 @@ fn well(folder: &Path, arguments: &[&str]) -> String {
 }
 
 fn language(name: &str) {
-    if !known().iter().any(|known| known == name) {
-        println!("left out: this tidemill begins no plugins in {name}");
-        return;
-    }
     // Kept between runs, so that what was compiled is not compiled again.
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("languages").join(name);
     std::fs::create_dir_all(&place).unwrap();

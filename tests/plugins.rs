@@ -53,6 +53,12 @@ fn every_case_of_every_plugin() {
             }
         }
     }
+    // What is listed of the bundled ones without compiling them is what they say of themselves.
+    for (name, world, about) in library.bundled() {
+        let plugin = library.open(name, Path::new("")).unwrap();
+        let (says_name, _, says_about) = library.describe(&plugin).unwrap();
+        assert_eq!((name, world, about), (&*says_name, plugin.world(), &*says_about));
+    }
     assert!(cases > 60, "{cases} cases");
     assert!(failures.is_empty(), "\n{}\n", failures.join("\n"));
 }

@@ -34,6 +34,10 @@ pub struct Library {
 pub struct Bundled {
     /// its name
     pub name: &'static str,
+    /// what it is
+    pub world: World,
+    /// what it does, in one line
+    pub about: &'static str,
     /// the hash of the module, in hex
     pub sha256: &'static str,
     /// the module's size in bytes
@@ -134,6 +138,11 @@ impl Library {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|plugin| plugin.strong_count() > 0);
         known.iter().filter_map(Weak::upgrade).find(|plugin| is(plugin)).map(Plugin)
+    }
+
+    /// The bundled ones: name, world, and what each does. Nothing is compiled for it.
+    pub fn bundled(&self) -> impl Iterator<Item = (&'static str, World, &'static str)> {
+        self.bundled.iter().map(|bundled| (bundled.name, bundled.world, bundled.about))
     }
 
     /// The module of a bundled plugin, as it was built.

@@ -267,17 +267,40 @@ const WRITE = {
     return { tag: "float64", val };
   },
   int64(values, misfit) {
-    return { tag: "int64", val: integers(values, misfit, (value) => value, "whole numbers; a BigInt beyond ±2^53") };
+    const val = new BigInt64Array(values.length);
+    const halves = new Int32Array(val.buffer);
+    for (let at = 0; at < values.length; at++) {
+      const value = values[at];
+      if (absent(value)) continue;
+      if (Number.isSafeInteger(value)) {
+        halves[2 * at] = value; // the low 32 bits
+        halves[2 * at + 1] = Math.floor(value / 4294967296);
+      } else if (typeof value === "bigint" && BigInt.asIntN(64, value) === value) val[at] = value;
+      else misfit(at, "whole numbers; a BigInt beyond ±2^53");
+    }
+    return { tag: "int64", val };
   },
   timestamp(values, misfit) {
-    const toWhole = (value) => {
+    const val = new BigInt64Array(values.length);
+    const halves = new Int32Array(val.buffer);
+    for (let at = 0; at < values.length; at++) {
+      let value = values[at];
+      if (absent(value)) continue;
       if (value instanceof Date) value = value.getTime();
-      if (typeof value !== "number" || !Number.isFinite(value)) return value;
-      // A float has microseconds at best: whole milliseconds and the rest apart, so that no digit is made up.
-      const whole = Math.floor(value);
-      return BigInt(whole) * 1000000n + BigInt(Math.round((value - whole) * 1e6));
-    };
-    return { tag: "timestamp", val: integers(values, misfit, toWhole, "times: a Date, milliseconds, or nanoseconds as BigInt") };
+      if (typeof value === "number" && Math.abs(value) < 9e12) {
+        // Nanoseconds do not fit a number: whole milliseconds by halves of 32 bits, so that no digit is made up.
+        const whole = Math.floor(value);
+        const high = Math.floor(whole / 65536);
+        const low = (whole - high * 65536) * 1e6 + Math.round((value - whole) * 1e6);
+        const middle = high * 1e6;
+        const upper = Math.floor(middle / 65536);
+        const lower = (middle - upper * 65536) * 65536 + low;
+        halves[2 * at] = lower;
+        halves[2 * at + 1] = upper + Math.floor(lower / 4294967296);
+      } else if (typeof value === "bigint" && BigInt.asIntN(64, value) === value) val[at] = value;
+      else misfit(at, "times: a Date, milliseconds, or nanoseconds as BigInt");
+    }
+    return { tag: "timestamp", val };
   },
   binary(values, misfit) {
     return { tag: "binary", val: pack(values.map((value, at) => {
@@ -290,17 +313,6 @@ const WRITE = {
     return source ? cut(texts, source) : { tag: "utf8", val: pack(texts.map((value) => (value ? toUtf8(value) : ""))) };
   },
 };
-
-function integers(values, misfit, toWhole, what) {
-  const val = new BigInt64Array(values.length);
-  for (let at = 0; at < values.length; at++) {
-    if (absent(values[at])) continue;
-    const value = toWhole(values[at]);
-    if (typeof value === "bigint" ? BigInt.asIntN(64, value) !== value : !Number.isSafeInteger(value)) misfit(at, what);
-    else val[at] = BigInt(value);
-  }
-  return val;
-}
 
 // Strings of one character a byte, back to back.
 function pack(values) {
