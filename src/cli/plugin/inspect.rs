@@ -6,7 +6,7 @@ use crate::cli::query::print;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::event::columns::Type;
-use crate::plugin::{Account, Configured, Contract, INTERFACE, Instance, Library, Limits, Plugin, World};
+use crate::plugin::{Account, Compiler, Configured, Contract, INTERFACE, Instance, Library, Limits, Plugin, World};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -59,7 +59,7 @@ impl Inspect {
 fn report(from: &Path, settings: String) -> Result<Report> {
     let clock = Clock::system();
     // Without a cache, so that compiling is what is timed.
-    let library = app::library(None)?;
+    let library = app::library_compiled_by(Compiler::own_child(), None)?;
     let (module, name) = found::bytes(&library, from)?;
     let component = crate::plugin::component(&module)?;
     let began = clock.now();

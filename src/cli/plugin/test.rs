@@ -1,7 +1,6 @@
 //! `tidemill plugin test [DIR|FILE.wasm]`
 
 use super::found;
-use crate::app;
 use crate::case::{self, Case, Failure};
 use crate::cli::query::print;
 use crate::error::{Error, Result};
@@ -41,7 +40,7 @@ enum Went {
 impl Test {
     pub(super) fn run(self) -> Result<ExitCode> {
         let files = found::cases(&self.from, self.cases.as_deref())?;
-        let library = app::library(app::cache_folder().as_deref())?;
+        let library = crate::cli::library()?;
         let plugin = found::open(&library, &self.from)?;
         let update = self.update || std::env::var_os("UPDATE").is_some_and(|value| value == "1");
         let (mut passed, mut updated, mut failed, mut can_be_updated) = (0, 0, 0, false);

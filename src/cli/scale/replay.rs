@@ -1,7 +1,6 @@
 //! `tidemill scale replay NAME`
 
 use super::{nothing, quoted, since};
-use crate::app;
 use crate::cli::server::Server;
 use crate::error::{Error, Result};
 use crate::plugin::{Account, Configured, Instance, Library, Limits};
@@ -58,7 +57,7 @@ impl Replay {
         if rows.is_empty() {
             return Err(nothing(server, &self.name).await);
         }
-        let library = app::library(app::cache_folder().as_deref())?;
+        let library = crate::cli::library()?;
         let mut plugins = BTreeMap::new();
         let mut differ = 0;
         for row in &rows {
