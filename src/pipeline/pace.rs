@@ -16,7 +16,7 @@ const GROWTH_MAX: usize = 8;
 const SHARE: f64 = 0.5;
 
 /// What was learned of a plugin in its place.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Pace {
     nanoseconds: Option<f64>,
     rows_max: usize,

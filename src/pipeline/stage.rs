@@ -378,19 +378,20 @@ impl Stage {
     ) -> (std::result::Result<Part, Fault>, Duration) {
         std::mem::swap(&mut self.seat, seat);
         let kept = std::mem::replace(&mut self.state, state.clone());
-        let before = self.seat.instance.spent();
+        let (before, pace) = (self.seat.instance.spent(), self.pace.clone());
         let answer = self.whole(batch);
         let took = self.seat.instance.spent().saturating_sub(before);
-        self.state = kept;
+        (self.state, self.pace) = (kept, pace);
         std::mem::swap(&mut self.seat, seat);
         (answer, took)
     }
 
-    /// One call with a whole batch.
+    /// One call with a whole batch, in the time of the calls that it would be handed over in.
     fn whole(&mut self, batch: &Batch) -> std::result::Result<Part, Fault> {
-        let full = self.seat.instance.configured().limits.time.0;
+        let (rows, full) = (batch.columns.num_rows(), self.seat.instance.configured().limits.time.0);
+        let calls = u32::try_from(rows.div_ceil(self.pace.rows(rows, full))).unwrap_or(u32::MAX);
         let reads = self.reads(batch).map_err(Fault::malformed)?;
-        self.attempt(batch, &reads, full).map_err(Fault::malformed)?
+        self.attempt(batch, &reads, full.saturating_mul(calls)).map_err(Fault::malformed)?
     }
 
     /// Runs rows `from..from + count`; where that fails, its halves.
