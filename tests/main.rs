@@ -8,6 +8,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod actuators;
 mod architecture;
 mod authors;
 mod backtest;
@@ -16,6 +17,7 @@ mod crash;
 mod disk_full;
 mod examples;
 mod files;
+mod followers;
 mod fuzz;
 mod http;
 mod languages;

@@ -26,10 +26,11 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::TableName;
-use crate::net::{Client, Listener};
+use crate::net::{Access, Client, Listen, Listener};
 use crate::plugin::{Compiler, Engine, Library};
 use crate::query;
 use crate::scale::actuator::{Actuator, Ground};
+use crate::scale::standing::Board;
 use crate::scale::{Desk, Memory, Scaler};
 use crate::server;
 use crate::source::processes::Running;
@@ -143,6 +144,7 @@ impl App {
         let listener = Listener::bind(&access).await?;
         let address = listener.address();
         let url = format!("{}://{address}", if access.tls.is_some() { "https" } else { "http" });
+        let followers = Followers::bind(&checked.config).await?;
         let store = open_store(&data, &checked, clock.clone()).await?;
         let running = Running::default();
         let workloads = open_workloads(&checked.config, &clock, &running).await?;
@@ -168,6 +170,8 @@ impl App {
         let engine = open_engine(&checked, &store, &sources, &ledger, &workloads, &clock)?;
         let watch = Arc::new(Watch::new(&checked, &sources));
         let (scalers, desks) = start_scalers(&checked, &library, &store, &engine, &watch, &workloads, &clock)?;
+        let standings = desks.iter().map(|(name, desk)| (name.clone(), desk.standing())).collect();
+        let board = Board::new(standings, clock.clone());
         let reload = Arc::new(Reload::new(reload::Parts {
             files: options.files,
             variables: options.variables,
@@ -199,6 +203,7 @@ impl App {
         let mut serving = Phase::new();
         let stop = serving.stop.clone();
         serving.tasks.spawn(async move { listener.serve(router, stop, SERVER_DRAIN).await });
+        followers.serve(&board, &mut serving);
         let mut keeping = Phase::new();
         keeping.tasks.spawn(ledger.clone().run(store.clone(), keeping.stop.clone()));
         keeping.tasks.spawn(swaps.clone().run(store.clone(), keeping.stop.clone()));
@@ -302,6 +307,39 @@ impl Phase {
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(patience, all).await.is_err() {
             self.tasks.shutdown().await;
+        }
+    }
+}
+
+/// Listeners for those who follow our decisions, bound before the data are touched.
+struct Followers {
+    metrics: Option<(Access, Listener)>,
+    scaler: Option<(Access, Listener)>,
+}
+
+impl Followers {
+    async fn bind(config: &Config) -> Result<Followers> {
+        let bind = async |listen: &Option<Listen>| -> Result<Option<(Access, Listener)>> {
+            let Some(listen) = listen else { return Ok(None) };
+            let access = listen.open()?;
+            let listener = Listener::bind(&access).await.map_err(|error| error.within(listen.section.0))?;
+            Ok(Some((access, listener)))
+        };
+        let (metrics, scaler) = (bind(&config.external_metrics).await?, bind(&config.external_scaler).await?);
+        Ok(Followers { metrics, scaler })
+    }
+
+    fn serve(self, board: &Board, serving: &mut Phase) {
+        let stop = serving.stop.clone();
+        if let Some((access, listener)) = self.metrics {
+            let router = server::external_metrics::router(board.clone(), &access);
+            tracing::info!(address = %listener.address(), "external metrics are served");
+            serving.tasks.spawn(listener.serve(router, stop.clone(), SERVER_DRAIN));
+        }
+        if let Some((access, listener)) = self.scaler {
+            let router = server::external_scaler::router(board.clone(), &access);
+            tracing::info!(address = %listener.address(), "an external scaler is served");
+            serving.tasks.spawn(listener.serve(router, stop, SERVER_DRAIN));
         }
     }
 }

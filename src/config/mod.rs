@@ -10,7 +10,7 @@ pub use tree::Variables;
 
 use crate::error::{Fault, did_you_mean};
 use crate::event::table_name::well_formed;
-use crate::net::Listen;
+use crate::net::{Listen, Section};
 use crate::pipeline::{StageConfig, TableConfig};
 use crate::scale::{Config as ScalerConfig, actuator};
 use crate::source;
@@ -24,13 +24,28 @@ use toml::de::DeValue;
 use tree::Tree;
 
 /// The sections of a pipeline file.
-const SECTIONS: &[&str] = &["server", "store", "query", "sources", "stages", "tables", "scalers", "workloads"];
+const SECTIONS: &[&str] = &[
+    "server",
+    "external_metrics",
+    "external_scaler",
+    "store",
+    "query",
+    "sources",
+    "stages",
+    "tables",
+    "scalers",
+    "workloads",
+];
 
 /// Everything that the files say.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     /// `[server]`
     pub server: Listen,
+    /// `[external_metrics]`: where Kubernetes' API server finds what was decided
+    pub external_metrics: Option<Listen>,
+    /// `[external_scaler]`: where KEDA does
+    pub external_scaler: Option<Listen>,
     /// `[store]`
     pub store: StoreConfig,
     /// `[query]`
@@ -229,6 +244,8 @@ pub fn read_texts(texts: &[(PathBuf, String)], variables: Variables<'_>, mistake
                 message: fault.error.to_string(),
             }));
         }
+        follower(&mut tree, "external_metrics", &mut config.external_metrics, mistakes);
+        follower(&mut tree, "external_scaler", &mut config.external_scaler, mistakes);
         one_table(&mut tree, "store", &mut config.store, mistakes);
         one_table(&mut tree, "query", &mut config.query, mistakes);
         let broken = &mut config.broken;
@@ -257,6 +274,26 @@ fn one_table<T: for<'de> Deserialize<'de>>(tree: &mut Tree<'_>, name: &str, into
     {
         *into = read;
     }
+}
+
+/// A listener for those who follow our decisions: there is none unless it is written.
+fn follower(tree: &mut Tree<'_>, name: &'static str, into: &mut Option<Listen>, mistakes: &mut Vec<Mistake>) {
+    if !tree.has(name) {
+        return;
+    }
+    let mut listen = Listen { section: Section(name), ..Listen::default() };
+    one_table(tree, name, &mut listen, mistakes);
+    listen.section = Section(name);
+    let mut mistake = |key: &str, message: String| {
+        mistakes.push(Mistake { place: tree.place(&format!("{name}.{key}")), message });
+    };
+    if !tree.has(&format!("{name}.address")) {
+        mistake("address", format!("`[{name}]` has no `address`; write one of its own, such as `127.0.0.1:7443`"));
+    }
+    for fault in listen.faults().into_iter().chain(listen.file_faults()) {
+        mistake(&fault.key, fault.error.to_string());
+    }
+    *into = Some(listen);
 }
 
 fn named<T: for<'de> Deserialize<'de>>(

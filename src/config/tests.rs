@@ -4,7 +4,7 @@ use super::*;
 use crate::net::{Limits as ListenLimits, Tls};
 use crate::plugin::Limits;
 use crate::source::{file, http, internal, processes, scrape, stdin};
-use actuator::{none, process};
+use actuator::{exec, none, process, webhook};
 
 fn mistakes(text: &str) -> Vec<String> {
     let mut mistakes = Vec::new();
@@ -148,6 +148,8 @@ fn the_reference_names_every_key() {
         ("## `[tables.<name>]`", keys::<TableConfig>()),
         ("## `[scalers.<name>]`", keys::<ScalerConfig>()),
         ("### `type = \"process\"`", keys::<process::Config>()),
+        ("### `type = \"webhook\"`", keys::<webhook::Config>()),
+        ("### `type = \"exec\"`", keys::<exec::Config>()),
         ("### `type = \"none\"`", keys::<none::Config>()),
     ];
     let mut missing = Vec::new();

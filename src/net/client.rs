@@ -6,6 +6,7 @@
 use super::body::{Coding, Gather, gather};
 use super::secret::Secret;
 use super::tls;
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -99,6 +100,8 @@ pub struct Reply {
     pub content_type: String,
     /// the header `Retry-After` in seconds, if there is one
     pub retry_after: Option<u64>,
+    /// the same where it is a date, ns UTC
+    pub retry_at: Option<i64>,
     /// the parts of the body
     pub body: BoxStream<'static, Result<Bytes>>,
 }
@@ -114,6 +117,14 @@ impl Get {
             auth: None,
             headers: Vec::new(),
         }
+    }
+}
+
+impl Reply {
+    /// How long to wait before asking again, where the answer says so.
+    pub fn retry_after(&self, clock: &Clock) -> Option<Duration> {
+        let left = |at: i64| Duration::from_nanos(u64::try_from(at.saturating_sub(clock.now())).unwrap_or(0));
+        self.retry_after.map(Duration::from_secs).or(self.retry_at.map(left))
     }
 }
 
@@ -166,11 +177,12 @@ impl Client {
         let answer = tokio::time::timeout(wait_max, self.0.request(request)).await;
         let response = answer.map_err(|_| told(too_late(wait_max)))?.map_err(|error| told(failed(error)))?;
         let (head, body) = response.into_parts();
-        let retry_after = head.headers.get("retry-after").and_then(|seconds| seconds.to_str().ok()?.parse().ok());
+        let retry_after = head.headers.get("retry-after").and_then(|value| value.to_str().ok()).unwrap_or_default();
         Ok(Reply {
             status: head.status.as_u16(),
             content_type: header(&head.headers, &CONTENT_TYPE),
-            retry_after,
+            retry_after: retry_after.parse().ok(),
+            retry_at: chrono::DateTime::parse_from_rfc2822(retry_after).ok().and_then(|at| at.timestamp_nanos_opt()),
             body: parts(body, wait_max, told),
         })
     }

@@ -27,6 +27,19 @@ pub struct Listen {
     pub hosts: Vec<String>,
     /// How much it takes on.
     pub limits: Limits,
+    /// The table that this is, for what is said about it.
+    #[serde(skip)]
+    pub section: Section,
+}
+
+/// Which table of a pipeline file a [`Listen`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Section(pub &'static str);
+
+impl Default for Section {
+    fn default() -> Self {
+        Section("server")
+    }
 }
 
 /// The same, checked, with its files read.
@@ -54,6 +67,7 @@ impl Default for Listen {
             insecure: false,
             hosts: Vec::new(),
             limits: Limits::default(),
+            section: Section::default(),
         }
     }
 }
@@ -66,14 +80,14 @@ impl Listen {
             |key: String, checked: Result<()>| faults.extend(checked.err().map(|error| Fault { key, error }));
         tell("address".to_owned(), self.parse_address().and_then(|address| self.check_reach(address)));
         if let Some(token) = &self.token {
-            tell("token".to_owned(), check_token(token));
+            tell("token".to_owned(), check_token(token, self.section));
         }
         if self.token.is_some() && self.token_file.is_some() {
-            let both = Error::invalid("`[server]` has both `token` and `token_file`; keep one");
+            let both = Error::invalid(format!("`[{}]` has both `token` and `token_file`; keep one", self.section.0));
             tell("token_file".to_owned(), Err(both));
         }
         for (at, host) in self.hosts.iter().enumerate() {
-            tell(format!("hosts.{at}"), check_host(host));
+            tell(format!("hosts.{at}"), check_host(host, self.section));
         }
         tell("limits.bodies_max".to_owned(), self.limits.check());
         faults
@@ -81,14 +95,16 @@ impl Listen {
 
     /// What is wrong with the files it names.
     pub fn file_faults(&self) -> Vec<Fault> {
-        let token = self.token_file.as_ref().map(|path| Secret::read(path).and_then(|token| check_token(&token)));
+        let token =
+            self.token_file.as_ref().map(|path| Secret::read(path).and_then(|token| check_token(&token, self.section)));
         let token = token.and_then(Result::err).map(|error| Fault { key: "token_file".to_owned(), error });
         token.into_iter().chain(self.tls.iter().flat_map(tls::faults)).collect()
     }
 
     /// Listening where other machines can reach it needs a token and TLS.
     fn check_reach(&self, address: SocketAddr) -> Result<()> {
-        let token = self.token.is_some() || self.token_file.is_some();
+        let shown = self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        let token = shown || self.token.is_some() || self.token_file.is_some();
         let missing = match (token, self.tls.is_some()) {
             (true, true) => return Ok(()),
             _ if address.ip().is_loopback() || self.insecure => return Ok(()),
@@ -96,10 +112,11 @@ impl Listen {
             (true, false) => "`tls = { cert = \"…\", key = \"…\" }`",
             (false, true) => "`token`",
         };
+        let section = self.section.0;
         Err(Error::new(
             ErrorKind::Forbidden,
             format!(
-                "`[server]` listens on `{address}`, which other machines can reach: that needs a token and TLS; add {missing}, or \
+                "`[{section}]` listens on `{address}`, which other machines can reach: that needs a token and TLS; add {missing}, or \
                  write `insecure = true` if everybody on that network may read and write everything, or listen on \
                  `127.0.0.1:{}`",
                 address.port()
@@ -118,7 +135,7 @@ impl Listen {
             None => self.token.clone(),
         };
         if let Some(token) = &token {
-            check_token(token)?;
+            check_token(token, self.section)?;
         }
         let tls = self.tls.as_ref().map(tls::server).transpose()?;
         let hosts = self.hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
@@ -133,31 +150,33 @@ impl Listen {
         }
         self.address.parse().map_err(|_| {
             Error::invalid(format!(
-                "`[server]` cannot listen on `{}`; write an IP address and a port, such as `127.0.0.1:7070` or `[::1]:7070`",
-                self.address
+                "`[{}]` cannot listen on `{}`; write an IP address and a port, such as `127.0.0.1:7070` or `[::1]:7070`",
+                self.section.0, self.address
             ))
         })
     }
 }
 
-fn check_token(token: &Secret) -> Result<()> {
+fn check_token(token: &Secret, section: Section) -> Result<()> {
     let text = token.reveal();
     if text.is_empty() || !text.bytes().all(|c| c.is_ascii_graphic()) {
-        return Err(Error::invalid(
-            "`[server]`: the token must be visible ASCII characters without spaces; `openssl rand -hex 32` makes a good one",
-        ));
+        return Err(Error::invalid(format!(
+            "`[{}]`: the token must be visible ASCII characters without spaces; `openssl rand -hex 32` makes a good one",
+            section.0
+        )));
     }
     Ok(())
 }
 
-fn check_host(host: &str) -> Result<()> {
+fn check_host(host: &str, section: Section) -> Result<()> {
     let good =
         !host.is_empty() && !host.contains(['/', '*', '@', ' ']) && host.parse::<hyper::http::uri::Authority>().is_ok();
     if good {
         return Ok(());
     }
     Err(Error::invalid(format!(
-        "`[server]`: `hosts` has `{host}`; write only a name, such as `logs.example.org`, or `name:port`"
+        "`[{}]`: `hosts` has `{host}`; write only a name, such as `logs.example.org`, or `name:port`",
+        section.0
     )))
 }
 

@@ -25,7 +25,7 @@ pub use client::{Auth, Client, Get, Page, Post, Reply};
 pub use connection::{Answers, Peer};
 pub use crowd::Counts;
 pub use limits::Limits;
-pub use listen::{Access, Listen};
+pub use listen::{Access, Listen, Section};
 pub use listener::Listener;
 pub use secret::Secret;
 pub use tls::Tls;

@@ -4,6 +4,7 @@ use crate::error::{Error, Fault, Result};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use serde::Deserialize;
 use std::fmt::Display;
@@ -18,13 +19,17 @@ pub struct Tls {
     pub cert: PathBuf,
     /// A PEM file with the certificate's private key.
     pub key: PathBuf,
+    /// A PEM file: only clients that show a certificate signed by one of these come in.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// What is wrong with the files.
 pub fn faults(tls: &Tls) -> Vec<Fault> {
     let cert = certificates(&tls.cert).err().map(|error| Fault { key: "tls.cert".to_owned(), error });
     let key = private_key(&tls.key).err().map(|error| Fault { key: "tls.key".to_owned(), error });
-    let mut faults: Vec<Fault> = cert.into_iter().chain(key).collect();
+    let client_ca = tls.client_ca.as_ref().and_then(|path| trusted(path).err());
+    let client_ca = client_ca.map(|error| Fault { key: "tls.client_ca".to_owned(), error });
+    let mut faults: Vec<Fault> = cert.into_iter().chain(key).chain(client_ca).collect();
     if faults.is_empty() {
         faults.extend(server(tls).err().map(|error| Fault { key: "tls".to_owned(), error }));
     }
@@ -35,10 +40,19 @@ pub fn faults(tls: &Tls) -> Vec<Fault> {
 pub fn server(tls: &Tls) -> Result<Arc<ServerConfig>> {
     let chain = certificates(&tls.cert)?;
     let key = private_key(&tls.key)?;
-    let mut config = ServerConfig::builder_with_provider(provider())
+    let config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map_err(|error| Error::internal(format!("TLS cannot be set up: {error}")))?
-        .with_no_client_auth()
+        .map_err(|error| Error::internal(format!("TLS cannot be set up: {error}")))?;
+    let config = match &tls.client_ca {
+        None => config.with_no_client_auth(),
+        Some(path) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(trusted(path)?), provider())
+                .build()
+                .map_err(|error| wrong(path, "cannot be used to check clients", error))?;
+            config.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config = config
         .with_single_cert(chain, key)
         .map_err(|error| wrong(&tls.cert, format_args!("does not go with `{}`", tls.key.display()), error))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -47,10 +61,7 @@ pub fn server(tls: &Tls) -> Result<Arc<ServerConfig>> {
 
 /// What a client needs to trust only the certificates in this PEM file.
 pub fn client(roots: &Path) -> Result<ClientConfig> {
-    let mut store = RootCertStore::empty();
-    for certificate in certificates(roots)? {
-        store.add(certificate).map_err(|error| wrong(roots, "has a certificate that cannot sign others", error))?;
-    }
+    let store = trusted(roots)?;
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| Error::internal(format!("TLS cannot be set up: {error}")))?;
@@ -60,6 +71,14 @@ pub fn client(roots: &Path) -> Result<ClientConfig> {
 /// The cryptography: named, so that nothing depends on what the process has as its default.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
+}
+
+fn trusted(roots: &Path) -> Result<RootCertStore> {
+    let mut store = RootCertStore::empty();
+    for certificate in certificates(roots)? {
+        store.add(certificate).map_err(|error| wrong(roots, "has a certificate that cannot sign others", error))?;
+    }
+    Ok(store)
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {

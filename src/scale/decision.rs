@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `timestamp` | the tick | when it was done |
 //! | `body` | all of it as one line | the same |
-//! | `event` | `decision`; `command` for what an operator said | `outcome` |
+//! | `event` | `decision`; `command` for what an operator said; `waiting` for a first decision that cannot be taken yet | `outcome` |
 //! | `scaler`, `workload`, `tick` | who, for whom, and a number that joins an outcome to its decision | the same |
 //! | `replicas`, `ready` | before | `replicas` is null, `ready` afterwards |
 //! | `desired` | what the plugin proposed; null if it failed or was not asked | null |
@@ -17,6 +17,7 @@
 //! | `advice` | what advisers and the shadow propose, as JSON: `{"forecast": {"replicas", "reason", "seconds"}}` | null |
 //! | `signals_seconds`, `plugin_seconds` | how long the queries and the plugin took | null |
 //! | `settings` | the plugin's settings as JSON | the same |
+//! | `under_way` | what was decided earlier and is not done yet; null where nothing is | null |
 //! | `record` | all that the decision was made from, packed: `tidemill scale replay` makes it again | null |
 //! | `outcome`, `ok`, `seconds` | null | what became of it, whether it is as decided, how long it took |
 //!
@@ -75,6 +76,8 @@ pub struct Decided<'a> {
     pub advice: &'a [(Advice, f64)],
     /// how long the queries and the plugin took, in seconds
     pub seconds: (f64, f64),
+    /// what is still being done, as a sentence without its full stop; empty where nothing is
+    pub under_way: String,
     /// the tick as it was, packed; empty where nothing was asked
     pub record: Vec<u8>,
 }
@@ -105,7 +108,7 @@ struct Row {
     replicas: Option<u32>,
     ready: Option<u32>,
     desired: Option<u32>,
-    decided: u32,
+    decided: Option<u32>,
     value: Option<f64>,
     signals: Option<String>,
     clamps: Option<String>,
@@ -115,6 +118,7 @@ struct Row {
     advice: Option<String>,
     signals_seconds: Option<f64>,
     plugin_seconds: Option<f64>,
+    under_way: Option<String>,
     record: Option<Vec<u8>>,
     outcome: Option<String>,
     ok: Option<bool>,
@@ -133,17 +137,21 @@ pub fn decision_row(who: &Who, decided: &Decided) -> Result<RecordBatch> {
         true => format!("{} stays at {}", who.workload, decision.replicas),
         false => format!("{} from {} to {}", who.workload, decided.replicas, decision.replicas),
     };
+    let under_way = match decided.under_way.is_empty() {
+        true => String::new(),
+        false => format!(" Meanwhile {}.", decided.under_way),
+    };
     row(
         who,
         Row {
             timestamp: decided.tick,
-            body: format!("{change}: {}", decision.reason),
+            body: format!("{change}: {}{under_way}", decision.reason),
             event: "decision",
             tick: decided.tick,
             replicas: Some(decided.replicas),
             ready: Some(decided.ready),
             desired: decision.desired,
-            decided: decision.replicas,
+            decided: Some(decision.replicas),
             value: decided.answers.first().and_then(|answer| answer.value),
             signals: Some(signals_json(decided.answers)),
             clamps: Some(json(&decision.clamps)?),
@@ -153,6 +161,7 @@ pub fn decision_row(who: &Who, decided: &Decided) -> Result<RecordBatch> {
             advice: Some(advice_json(decided.advice)),
             signals_seconds: Some(decided.seconds.0),
             plugin_seconds: Some(decided.seconds.1),
+            under_way: Some(decided.under_way.clone()).filter(|words| !words.is_empty()),
             record: Some(decided.record.clone()).filter(|record| !record.is_empty()),
             ..Row::default()
         },
@@ -173,7 +182,7 @@ pub fn outcome_row(who: &Who, followed: &Followed) -> Result<RecordBatch> {
             event: "outcome",
             tick: followed.tick,
             ready: Some(followed.ready),
-            decided: followed.decided,
+            decided: Some(followed.decided),
             outcome: Some(words),
             ok: Some(ok),
             seconds: Some(followed.seconds),
@@ -192,7 +201,22 @@ pub fn note_row(who: &Who, at: i64, replicas: u32, words: &str) -> Result<Record
             event: "command",
             tick: at,
             replicas: Some(replicas),
-            decided: replicas,
+            decided: Some(replicas),
+            reason: Some(words.to_owned()),
+            ..Row::default()
+        },
+    )
+}
+
+/// Why a first decision is not taken yet, as a row.
+pub fn waiting_row(who: &Who, at: i64, words: &str) -> Result<RecordBatch> {
+    row(
+        who,
+        Row {
+            timestamp: at,
+            body: words.to_owned(),
+            event: "waiting",
+            tick: at,
             reason: Some(words.to_owned()),
             ..Row::default()
         },
@@ -212,7 +236,7 @@ fn row(who: &Who, row: Row) -> Result<RecordBatch> {
         ("replicas", count(row.replicas)),
         ("ready", count(row.ready)),
         ("desired", count(row.desired)),
-        ("decided", count(Some(row.decided))),
+        ("decided", count(row.decided)),
         (VALUE, Arc::new(Float64Array::from(vec![row.value]))),
         ("signals", text(row.signals.as_deref())),
         ("clamps", text(row.clamps.as_deref())),
@@ -226,6 +250,7 @@ fn row(who: &Who, row: Row) -> Result<RecordBatch> {
         ("advice", text(row.advice.as_deref())),
         ("signals_seconds", Arc::new(Float64Array::from(vec![row.signals_seconds]))),
         ("plugin_seconds", Arc::new(Float64Array::from(vec![row.plugin_seconds]))),
+        ("under_way", text(row.under_way.as_deref())),
         ("record", Arc::new(BinaryArray::from_opt_vec(vec![row.record.as_deref()]))),
         ("outcome", text(row.outcome.as_deref())),
         ("ok", Arc::new(BooleanArray::from(vec![row.ok]))),
@@ -296,6 +321,7 @@ mod tests {
             decision: &decision,
             advice: &[],
             seconds: (0.0, 0.0),
+            under_way: "the change to 5 replicas has been under way for 9 s".to_owned(),
             record: vec![1],
         };
         let error = Error::internal("no port");

@@ -1,5 +1,6 @@
 //! what a scaler remembers across restarts, stored in the same append as the decision's row
 
+use super::actuator::Change;
 use super::policy::{History, Order};
 use crate::error::{Error, Result};
 use crate::event::Position;
@@ -12,6 +13,9 @@ use std::collections::BTreeMap;
 pub struct Memory {
     /// the number last decided
     pub decided: u32,
+    /// the decision that made it this number
+    #[serde(default)]
+    pub change: Option<Change>,
     /// what the plugin handed back for its next call
     #[serde(default, with = "bytes_as_text")]
     pub state: Vec<u8>,
@@ -104,6 +108,7 @@ mod tests {
     fn memory_survives() {
         let memory = Memory {
             decided: 3,
+            change: Some(Change { decision: "web/1".to_owned(), to: 3, ..Change::default() }),
             state: vec![0, 255, 10],
             states: BTreeMap::from([("forecast".to_owned(), State(vec![7]))]),
             history: History::begin(5, 3),

@@ -15,10 +15,11 @@ pub mod memory;
 pub mod evidence;
 pub mod policy;
 pub mod record;
+pub mod standing;
 pub mod backtest;
 pub mod actuator;
 
-pub use actuator::{Actuator, Outcome, Status};
+pub use actuator::{Actuator, Change, Outcome, Status};
 pub use deciders::{Decide, Decider, Deciders};
 pub use decision::DECISIONS;
 pub use evidence::{Ask, Fresh, Question};
@@ -26,3 +27,4 @@ pub use memory::Memory;
 pub use policy::{Clamp, Decision, Order, Policy};
 pub use record::Record;
 pub use scaler::{Adviser, Command, Config, Desk, Ledger, Parts, Scaler};
+pub use standing::Standing;

@@ -37,6 +37,9 @@ pub struct Record {
     pub policy: Policy,
     history: History,
     order: Option<Order>,
+    /// why nobody knew how many replicas there are; empty where it was known
+    #[serde(default)]
+    unknown: String,
     /// what the plugin answered
     pub answer: Answered,
 }
@@ -137,6 +140,7 @@ impl Record {
         policy: &Policy,
         history: &History,
         order: Option<&Order>,
+        unknown: &str,
         answer: Answered,
     ) -> Result<Record> {
         let member = |member: &Member| WrittenMember {
@@ -184,6 +188,7 @@ impl Record {
             policy: policy.clone(),
             history: history.clone(),
             order: order.cloned(),
+            unknown: unknown.to_owned(),
             answer,
         })
     }
@@ -255,7 +260,13 @@ impl Record {
     /// What the policy makes of an answer to it.
     pub fn decide(&self, answer: &Answered) -> Result<Decision> {
         let request = self.request()?;
-        let beliefs: Vec<Belief> = request.signals.iter().map(Belief::of).collect();
+        let mut beliefs: Vec<Belief> = request.signals.iter().map(Belief::of).collect();
+        // Who does not know how many there are cannot know that some are too many.
+        beliefs.extend((!self.unknown.is_empty()).then(|| Belief {
+            name: "number of replicas".to_owned(),
+            freshness: Freshness::Missing,
+            message: self.unknown.clone(),
+        }));
         let proposal = answer.proposal();
         Ok(self.policy.decide(Case {
             now: self.now,
@@ -322,7 +333,7 @@ mod tests {
         };
         let policy = Policy::bounds(1, 9);
         let answer = Answered::Proposed { replicas: 2, reason: "less".into(), state: vec![9] };
-        let record = Record::new(&request, &policy, &History::begin(0, 4), None, answer.clone()).unwrap();
+        let record = Record::new(&request, &policy, &History::begin(0, 4), None, "", answer.clone()).unwrap();
         let again = Record::unpack(&record.pack().unwrap()).unwrap();
         assert_eq!(format!("{:?}", again.request().unwrap()), format!("{request:?}"));
         assert_eq!((&again.policy, &again.answer), (&policy, &answer));

@@ -9,13 +9,14 @@
 //! **Always:** the plugin's state and the number that was decided are stored together with the row that tells of them.
 //! **Never:** an actuator is called for a decision that is not on disk.
 
-use super::actuator::{Actuator, Outcome, Phase, ReplicaStatus, Status};
+use super::actuator::{Actuator, Change, Outcome, Phase, ReplicaStatus, Status};
 use super::deciders::{Asked, Decider, Deciders, SHADOW};
-use super::decision::{Decided, Followed, Who, decision_row, note_row, outcome_row};
+use super::decision::{Decided, Followed, Who, decision_row, note_row, outcome_row, waiting_row};
 use super::evidence::{Answer, Ask, Fresh, Question, gather};
 use super::memory::{Memory, Recent, State};
 use super::policy::{Decision, Freeze, History, Order, Policy, replicas};
 use super::record::Record;
+use super::standing::Standing;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::event::{Position, TableName};
@@ -28,7 +29,7 @@ use serde::Deserialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +46,8 @@ const RECENT_CHARS_MAX: usize = 200;
 const ORDERS_MAX: usize = 8;
 /// Outcomes that wait for a disk that is full; beyond it the oldest is dropped.
 const UNWRITTEN_MAX: usize = 32;
+/// What is under way for so long is told in every row.
+const UNDER_WAY_TOLD: Duration = Duration::from_secs(2);
 /// Applications of decisions that may be under way; each is ended by the next, so that more means that one hangs.
 const DOING_MAX: usize = 16;
 /// The most signals of one scaler.
@@ -227,6 +230,8 @@ pub struct Scaler {
     parts: Parts,
     /// where it stands: what was last decided and recorded, and the plugin's state
     memory: Memory,
+    /// whether nothing was remembered
+    first: bool,
     /// whether the first number of this life was decided
     started: bool,
     /// whether that number is on disk since before
@@ -234,6 +239,8 @@ pub struct Scaler {
     /// the last tick's number; ticks only grow, whatever the clock does
     tick: i64,
     orders: mpsc::Receiver<(Command, oneshot::Sender<Result<String>>)>,
+    /// for those who follow
+    standing: watch::Sender<Standing>,
     doing: JoinSet<Done>,
     /// decisions under way without an outcome yet, by tick
     open: BTreeMap<i64, u32>,
@@ -246,6 +253,7 @@ struct Done {
     decided: u32,
     now: i64,
     seconds: f64,
+    /// of a hanging application, that it was given up
     outcome: Result<Outcome>,
 }
 
@@ -260,17 +268,25 @@ pub enum Command {
     Promote,
 }
 
-/// Where operators reach a scaler.
+/// Where operators reach a scaler, and followers see where it stands.
 #[derive(Clone)]
-pub struct Desk(mpsc::Sender<(Command, oneshot::Sender<Result<String>>)>);
+pub struct Desk {
+    commands: mpsc::Sender<(Command, oneshot::Sender<Result<String>>)>,
+    standing: watch::Receiver<Standing>,
+}
 
 impl Desk {
     /// Hands a command over; when it returns, it is on disk, and the answer says what it changed.
     pub async fn hand(&self, command: Command) -> Result<String> {
         let busy = || Error::new(ErrorKind::Unavailable, "the scaler has stopped, or too many commands wait for it");
         let (answer, answered) = oneshot::channel();
-        self.0.try_send((command, answer)).map_err(|_| busy())?;
+        self.commands.try_send((command, answer)).map_err(|_| busy())?;
         answered.await.map_err(|_| busy())?
+    }
+
+    /// Where the scaler stands, tick by tick; it ends when the scaler does.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.clone()
     }
 }
 
@@ -290,17 +306,18 @@ impl Scaler {
             tables: tables.get(signal).cloned().unwrap_or_default(),
         });
         let policy = config.policy();
+        let first = last.is_none();
         let remembered = last.as_ref().is_some_and(|last| policy.within(last.decided) == last.decided);
         let memory = last.unwrap_or_else(|| {
-            // What runs already (others may have started it) is not taken away by a first start.
-            let running = parts.actuator.status().asked;
-            let decided = config.initial.unwrap_or(config.min).max(running);
+            let decided = config.initial.unwrap_or(config.min);
             Memory { decided, history: History::begin(parts.clock.now(), decided), ..Memory::default() }
         });
         if memory.promoted.is_some() && memory.promoted == parts.deciders.shadow.as_ref().map(Decider::identity) {
             parts.deciders.promote();
         }
-        let (desk, orders) = mpsc::channel(ORDERS_MAX);
+        let (commands, orders) = mpsc::channel(ORDERS_MAX);
+        let (standing, seen) =
+            watch::channel(Standing::waiting(&config.workload, config.every.0, "nothing is decided yet"));
         let mut scaler = Scaler {
             who: Who {
                 scaler: name.to_owned(),
@@ -312,17 +329,19 @@ impl Scaler {
             every: config.every.0,
             questions: questions.collect(),
             memory,
+            first,
             started: false,
             remembered,
             tick: 0,
             orders,
+            standing,
             doing: JoinSet::new(),
             open: BTreeMap::new(),
             unwritten: VecDeque::new(),
             parts,
         };
         scaler.name_plugin();
-        (scaler, Desk(desk))
+        (scaler, Desk { commands, standing: seen })
     }
 
     /// Decisions are told with the plugin that is live.
@@ -380,7 +399,9 @@ impl Scaler {
             asked.insert(SHADOW.to_owned(), shadow.ask(Request { state, ..request.clone() }, &self.parts.clock).await);
         }
         let order = self.memory.order.as_ref().filter(|order| self.tick < order.until);
-        let record = Record::new(&request, &self.policy, &self.memory.history, order, live.answer.clone()).ok()?;
+        let history = &self.memory.history;
+        let answer = live.answer.clone();
+        let record = Record::new(&request, &self.policy, history, order, &status.unknown, answer).ok()?;
         let decision = record.decide(&live.answer).ok()?;
         let memory = self.next_memory(&decision, &live, &asked, &states);
         let advice: Vec<(Advice, f64)> =
@@ -394,12 +415,14 @@ impl Scaler {
             decision: &decision,
             advice: &advice,
             seconds: (signals_seconds, live.seconds),
+            under_way: self.under_way(),
             record: record.pack().unwrap_or_default(),
         };
         if let Err(error) = self.record(&written, &memory).await {
             tracing::warn!(scaler = self.who.scaler, %error, "decision not recorded, so nothing is done");
             return None;
         }
+        self.standing.send_replace(Standing::of(&self.who.workload, self.every, &written));
         self.take(memory);
         let under_way = self.open.values().next_back() == Some(&decision.replicas);
         if !under_way && self.parts.actuator.status().asked != decision.replicas {
@@ -425,6 +448,28 @@ impl Scaler {
         }
     }
 
+    /// What was decided earlier and takes its time, in words.
+    fn under_way(&self) -> String {
+        let Some((since, decided)) = self.open.first_key_value() else { return String::new() };
+        let seconds = seconds(*since, self.tick);
+        match seconds >= UNDER_WAY_TOLD.as_secs_f64() {
+            true => format!("the change to {} has been under way for {seconds:.0} s", replicas(*decided)),
+            false => String::new(),
+        }
+    }
+
+    /// The decision as those are told it who make it true.
+    fn change(&self, from: u32, decision: &Decision) -> Change {
+        Change {
+            decision: format!("{}/{}", self.who.scaler, self.tick),
+            scaler: self.who.scaler.clone(),
+            at: self.tick,
+            from,
+            to: decision.replicas,
+            reason: decision.reason.clone(),
+        }
+    }
+
     /// What is remembered once this decision is on disk.
     fn next_memory(
         &self,
@@ -445,6 +490,10 @@ impl Scaler {
         let over = memory.recent.len().saturating_sub(RECENT_MAX);
         memory.recent.drain(..over);
         memory.order = memory.order.filter(|order| self.tick < order.until);
+        let changed = memory.decided != decision.replicas;
+        if changed || memory.change.as_ref().is_none_or(|change| change.to != decision.replicas) {
+            memory.change = Some(self.change(memory.decided, decision));
+        }
         memory.decided = decision.replicas;
         memory.state = live.state(Some(&memory.state));
         let state = |(name, asked): (&String, &Asked)| (name.clone(), State(asked.state(states.get(name))));
@@ -497,6 +546,17 @@ impl Scaler {
 
     /// The first decision of a life: the number that was last decided, or the initial one.
     async fn start(&mut self) -> Option<Decision> {
+        let status = self.parts.actuator.status();
+        if self.first {
+            if !status.unknown.is_empty() {
+                self.wait(&status.unknown).await;
+                return None;
+            }
+            // What runs already (others may have started it) is not taken away by a first start.
+            let decided = self.memory.decided.max(status.asked);
+            self.memory.decided = decided;
+            self.memory.history = History::begin(self.tick, decided);
+        }
         let replicas = self.policy.within(self.memory.decided);
         let reason = match self.remembered {
             true => "Started again with the number last decided.",
@@ -507,6 +567,9 @@ impl Scaler {
         let mut memory = self.memory.clone();
         memory.history.note(&self.policy, self.tick, replicas, if self.remembered { replicas } else { 0 }, replicas);
         memory.decided = replicas;
+        if memory.change.as_ref().is_none_or(|change| change.to != replicas) {
+            memory.change = Some(self.change(status.asked, &decision));
+        }
         let written = Decided {
             tick: self.tick,
             replicas: 0,
@@ -516,6 +579,7 @@ impl Scaler {
             decision: &decision,
             advice: &[],
             seconds: (0.0, 0.0),
+            under_way: String::new(),
             record: Vec::new(),
         };
         match self.record(&written, &memory).await {
@@ -530,9 +594,26 @@ impl Scaler {
             }
         }
         self.started = true;
+        self.standing.send_replace(Standing::of(&self.who.workload, self.every, &written));
         self.take(memory);
         self.act(replicas);
         Some(decision)
+    }
+
+    /// Says that nothing is decided before it is known how many replicas there are.
+    async fn wait(&mut self, unknown: &str) {
+        let words = format!(
+            "Nothing is decided yet: how many replicas {} has is not known ({unknown}), and a first start takes none away.",
+            self.who.workload
+        );
+        self.standing.send_replace(Standing::waiting(&self.who.workload, self.every, &words));
+        let recorded = match waiting_row(&self.who, self.tick, &words) {
+            Ok(row) => self.append(row, None).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = recorded {
+            tracing::warn!(scaler = self.who.scaler, %error, "waiting not recorded");
+        }
     }
 
     /// Puts the decision on disk, with what is remembered.
@@ -568,9 +649,18 @@ impl Scaler {
         }
         let (tick, clock, actuator) = (self.tick, self.parts.clock.clone(), self.parts.actuator.clone());
         self.open.insert(tick, replicas);
+        // What a life before decided is told as it was, so that who has heard it already knows that it is the same.
+        let change = self.memory.change.clone().unwrap_or_default();
         self.doing.spawn(async move {
             let began = clock.now();
-            let outcome = actuator.apply(replicas).await;
+            let patience = actuator.patience();
+            let outcome = match tokio::time::timeout(patience, actuator.carry_out(&change)).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(Error::new(
+                    ErrorKind::Limit,
+                    format!("given up: the actuator said nothing for {}; the next tick asks again", Span(patience)),
+                )),
+            };
             let now = clock.now();
             Done { tick, decided: replicas, now, seconds: seconds(began, now), outcome }
         });

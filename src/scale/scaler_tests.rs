@@ -22,6 +22,12 @@ struct World {
     actuator_fails: bool,
     /// an application takes until this is false
     slow: bool,
+    /// how long an application may take
+    patience: Option<Duration>,
+    /// why nobody knows how many there are
+    unknown: String,
+    /// what was asked of the actuator
+    changes: Vec<Change>,
     asked: u32,
     /// what happened, in order
     happened: Vec<String>,
@@ -125,9 +131,18 @@ impl Actuator for Shared {
         })
     }
 
+    fn carry_out<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Outcome>> {
+        self.lock().changes.push(change.clone());
+        self.apply(change.to)
+    }
+
+    fn patience(&self) -> Duration {
+        self.lock().patience.unwrap_or(Duration::from_secs(60))
+    }
+
     fn status(&self) -> Status {
-        let asked = self.lock().asked;
-        Status { asked, running: asked, ready: asked, ..Status::default() }
+        let (asked, unknown) = (self.lock().asked, self.lock().unknown.clone());
+        Status { asked, running: asked, ready: asked, unknown, ..Status::default() }
     }
 
     fn targets(&self) -> Vec<String> {
@@ -351,6 +366,88 @@ async fn the_loop_ticks_while_it_acts_and_stops_when_told() {
     assert_eq!(outcomes, [expected, expected], "one for the start, one for the change");
     let ticks: Vec<i64> = world.rows.iter().filter_map(|row| number(row, "desired").and(number(row, "tick"))).collect();
     assert!(ticks.is_sorted_by(|a, b| a < b));
+}
+
+#[tokio::test]
+async fn an_actuator_that_hangs_holds_nothing_up_and_every_row_says_so() {
+    let (world, clock) = (world(2), Clock::held(1_000));
+    let mut scaler = scaler(&world, &clock, "", None);
+    scaler.tick().await.unwrap();
+    settle(&mut scaler).await;
+    (world.lock().slow, world.lock().patience) = (true, Some(Duration::from_millis(50)));
+    world.lock().asked = 0;
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(scaler.tick().await.unwrap().replicas, 2);
+    // What hangs does not tell what it was asked for.
+    world.lock().asked = 0;
+    world.lock().proposes = Some(4);
+    for seconds in [5, 10] {
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(scaler.tick().await.unwrap().replicas, 4, "decisions go on");
+        let told = format!("the change to 2 replicas has been under way for {seconds} s");
+        let world = world.lock();
+        let row = world.rows.iter().rfind(|row| text(row, "event").unwrap() == "decision").unwrap();
+        assert_eq!(text(row, "under_way"), Some(told.clone()));
+        assert!(text(row, "body").unwrap().ends_with(&format!("Meanwhile {told}.")));
+    }
+    settle(&mut scaler).await;
+    let outcomes: Vec<String> = world.lock().rows.iter().filter_map(|row| text(row, "outcome")).collect();
+    let expected = "given up: the actuator said nothing for 50ms; the next tick asks again";
+    assert_eq!(outcomes[1..], [expected, expected], "one of each number, and 4 was not asked for twice");
+    (world.lock().slow, world.lock().asked) = (false, 0);
+    scaler.tick().await.unwrap();
+    settle(&mut scaler).await;
+    let world = world.lock();
+    assert_eq!(text(world.rows.last().unwrap(), "outcome").unwrap(), "4 run");
+    let asked: Vec<(u32, u32)> = world.changes.iter().map(|change| (change.from, change.to)).collect();
+    assert_eq!(asked, [(0, 1), (1, 2), (2, 4), (2, 4)]);
+    assert_eq!(world.changes[2], world.changes[3], "the same decision, under the same name");
+}
+
+#[tokio::test]
+async fn a_decision_has_one_name_also_after_a_restart() {
+    let (world, clock) = (world(4), Clock::held(1_000));
+    let mut first = scaler(&world, &clock, "", None);
+    first.tick().await.unwrap();
+    clock.advance(Duration::from_secs(5));
+    first.tick().await.unwrap();
+    settle(&mut first).await;
+    // Killed after it was told, before its outcome was written.
+    drop(first);
+    let told = world.lock().changes[1].clone();
+    assert_eq!((told.decision.as_str(), told.from, told.to), ("web/5000001000", 1, 4));
+    assert_eq!((told.scaler.as_str(), told.reason.as_str()), ("web", "load wants 4."));
+    let last = Memory::read(&world.lock().position.clone().unwrap().value).unwrap();
+    clock.advance(Duration::from_secs(60));
+    let mut second = scaler(&world, &clock, "", Some(last));
+    second.tick().await.unwrap();
+    settle(&mut second).await;
+    assert_eq!(world.lock().changes[2], told, "who has heard it knows that it is the same");
+}
+
+#[tokio::test]
+async fn nothing_is_taken_away_while_nobody_knows_how_many_there_are() {
+    let (world, clock) = (world(1), Clock::held(0));
+    (world.lock().asked, world.lock().unknown) = (4, "observe answered 500".to_owned());
+    let (mut scaler, desk) = scaler_and_desk(&world, &clock, "", None);
+    assert!(scaler.tick().await.is_none(), "a first start waits");
+    let waiting = text(world.lock().rows.last().unwrap(), "reason").unwrap();
+    assert!(waiting.contains("how many replicas web has is not known (observe answered 500)"), "{waiting}");
+    assert_eq!(text(world.lock().rows.last().unwrap(), "event").unwrap(), "waiting");
+    assert_eq!(number(world.lock().rows.last().unwrap(), "decided"), None);
+    assert_eq!(desk.standing().borrow().replicas(0), Err(waiting));
+    world.lock().unknown = String::new();
+    assert_eq!(scaler.tick().await.unwrap().replicas, 4, "what was found is not taken away");
+    settle(&mut scaler).await;
+    assert!(desk.standing().borrow().replicas(0).is_err(), "a start looks at no evidence");
+    world.lock().unknown = "observe answered 500".to_owned();
+    let decision = scaler.tick().await.unwrap();
+    let reason = "load wants 1. Not scaled down: signal `number of replicas` is missing (observe answered 500).";
+    assert_eq!((decision.replicas, decision.reason.as_str()), (4, reason));
+    assert!(desk.standing().borrow().replicas(0).is_err());
+    world.lock().proposes = Some(5);
+    assert_eq!(scaler.tick().await.unwrap().replicas, 5, "more is asked for all the same");
+    assert_eq!(desk.standing().borrow().replicas(0), Ok(5));
 }
 
 #[tokio::test]

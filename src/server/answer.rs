@@ -75,6 +75,21 @@ impl Refusal {
         }
     }
 
+    /// Its status.
+    pub fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
+    /// Its headers.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.0.headers
+    }
+
+    /// Its sentence for people.
+    pub fn message(&self) -> &str {
+        &self.0.body.message
+    }
+
     /// What was sent is wrong.
     pub fn invalid(message: impl Into<String>) -> Refusal {
         Refusal::new(StatusCode::BAD_REQUEST, "invalid", message)

@@ -4,16 +4,22 @@
 //!
 //! The parts it serves come in as [`Parts`]; `app` joins them. HTTP's status codes exist in this room alone: see [`answer`].
 //!
+//! What lets others follow our scalers ([`external_metrics`], [`external_scaler`]) has listeners of its own, beside these routes.
+//!
 //! **Always:** a push is answered with 200 only after it is safe on disk; a refusal says what to do, as JSON.
 //! **Never:** a token, a query or a body is logged.
 
 pub mod admin;
 pub mod answer;
+pub mod external_metrics;
+pub mod external_scaler;
 pub mod guard;
 pub mod health;
 pub mod ingest;
+pub mod quantity;
 pub mod replay;
 pub mod scale;
+pub mod selector;
 pub mod sql;
 pub mod stats;
 pub mod tail;

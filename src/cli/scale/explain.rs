@@ -27,7 +27,7 @@ pub(super) struct Explain {
 impl Explain {
     pub(super) async fn run(self, server: &Server) -> Result<ExitCode> {
         let mut conditions =
-            vec![format!("scaler = {}", quoted(&self.name)), "event IN ('decision', 'command')".to_owned()];
+            vec![format!("scaler = {}", quoted(&self.name)), "event IN ('decision', 'command', 'waiting')".to_owned()];
         if let Some(at) = &self.at {
             let wrong = |_| Error::invalid(format!("`{at}` is no time; write it like `2026-11-24T18:00:00Z`"));
             chrono::DateTime::parse_from_rfc3339(at).map_err(wrong)?;
@@ -38,7 +38,7 @@ impl Explain {
         }
         let sql = format!(
             "SELECT timestamp, event, workload, tick, replicas, ready, desired, decided, signals, clamps, reason, min, max, plugin_name, \
-             plugin, settings, dry_run, advice, signals_seconds, plugin_seconds FROM tidemill.decisions WHERE {} \
+             plugin, settings, dry_run, advice, signals_seconds, plugin_seconds, under_way FROM tidemill.decisions WHERE {} \
              ORDER BY tick DESC LIMIT {}",
             conditions.join(" AND "),
             self.last.max(1)
@@ -71,8 +71,8 @@ fn told(scaler: &str, decision: &Value, outcome: Option<&Value>) -> String {
         let _ = writeln!(out, "  {label:<10}{words}");
     };
     let (before, decided) = (number("replicas").unwrap_or_default(), number("decided").unwrap_or_default());
-    if text("event") == "command" {
-        line("command", text("reason").to_owned());
+    if text("event") != "decision" {
+        line(text("event"), text("reason").to_owned());
         return format!("{scaler} at {}\n{out}", text("timestamp"));
     }
     let change = match before == decided {
@@ -121,6 +121,9 @@ fn told(scaler: &str, decision: &Value, outcome: Option<&Value>) -> String {
             seconds("signals_seconds")
         ),
     );
+    if !text("under_way").is_empty() {
+        line("under way", text("under_way").to_owned());
+    }
     match outcome {
         Some(outcome) => {
             let words = outcome.get("outcome").and_then(Value::as_str).unwrap_or_default();
@@ -167,6 +170,7 @@ mod tests {
             "signals": json!({"rps": {"value": 450.0, "rows": 1, "freshness": "fresh", "message": "", "caught_up_at": 1_500_000_000_i64, "sql": "SELECT\n 1"}}).to_string(),
             "clamps": json!([{"name": "up_max", "from": 9, "to": 3, "why": "at most 1 more in one tick"}]).to_string(),
             "advice": json!({"shadow": {"replicas": 4, "reason": "always"}}).to_string(),
+            "under_way": "the change to 2 replicas has been under way for 9 s",
         });
         let outcome = json!({"outcome": "started 1 replica", "seconds": 0.5});
         let expected = "\
@@ -178,6 +182,7 @@ web at 2026-11-24T18:00:00Z: web 2 → 3 replicas
   plugin    hpa (0123456789ab) proposed 9 in 1 ms, settings {\"target\":50}
   rule      up_max: 9 → 3, at most 1 more in one tick
   decided   3, within 1 to 6; 2 were ready; queries in 4 ms
+  under way the change to 2 replicas has been under way for 9 s
   done      started 1 replica in 500 ms
 ";
         assert_eq!(told("web", &decision, Some(&outcome)), expected);

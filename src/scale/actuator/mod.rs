@@ -3,6 +3,8 @@
 //! **Always:** an actuator converges to the number last asked for, by itself, also when replicas die; `apply` only asks and waits.
 
 pub mod process;
+pub mod webhook;
+pub mod exec;
 pub mod none;
 mod balancer;
 mod cgroup;
@@ -10,8 +12,10 @@ mod guard;
 mod health;
 mod placeholder;
 mod ports;
+mod remote;
 mod replica;
 mod spawner;
+mod tail;
 mod voice;
 
 pub use balancer::Connections;
@@ -20,14 +24,23 @@ pub use ports::PortRange;
 use crate::clock::Clock;
 use crate::error::{Fault, Result, did_you_mean};
 use futures::future::BoxFuture;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A workload whose replicas can be counted and changed.
 pub trait Actuator: Send + Sync {
     /// Asks for so many replicas and waits until they are there, until a later `apply` asks for another number, or until it has
     /// taken too long. Dropping the future changes nothing of what was asked.
     fn apply(&self, replicas: u32) -> BoxFuture<'_, Result<Outcome>>;
+    /// The same, for an actuator that tells others why: it is given the decision, which is the same however often it is applied.
+    fn carry_out<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Outcome>> {
+        self.apply(change.to)
+    }
+    /// How long an application may take before it counts as hanging; then it is given up, and asked for again.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(3600)
+    }
     /// What is asked for, what there is.
     fn status(&self) -> Status;
     /// Addresses of the replicas that are ready, for a scrape source to follow.
@@ -36,6 +49,23 @@ pub trait Actuator: Send + Sync {
     fn dry_run(&self) -> bool;
     /// Ends every replica, within ten seconds.
     fn stop(&self) -> BoxFuture<'_, ()>;
+}
+
+/// A decision to be made true, with why. It is on disk before anybody is told, and after a restart it is the same again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// its name: scaler and tick, `web/1764024000000000000`
+    pub decision: String,
+    /// the scaler
+    pub scaler: String,
+    /// when it was decided, ns UTC
+    pub at: i64,
+    /// replicas before
+    pub from: u32,
+    /// replicas from now on
+    pub to: u32,
+    /// why, in sentences
+    pub reason: String,
 }
 
 /// What became of a number that was asked for.
@@ -56,6 +86,8 @@ pub struct Status {
     pub running: u32,
     /// replicas that answer
     pub ready: u32,
+    /// why nobody knows how many there are; empty where it is known
+    pub unknown: String,
     /// each replica there is
     pub replicas: Vec<ReplicaStatus>,
     /// how a share of the processor is held, or why it is not; empty where none is asked for
@@ -160,13 +192,17 @@ pub struct Kind {
 }
 
 /// Every kind of actuator.
-pub const ACTUATORS: &[Kind] = &[process::KIND, none::KIND];
+pub const ACTUATORS: &[Kind] = &[process::KIND, webhook::KIND, exec::KIND, none::KIND];
 
 /// `[workloads.<name>]` of a pipeline file, once its `type` is known.
 #[derive(Clone, Debug)]
 pub enum Config {
     /// `type = "process"`
     Process(Box<process::Config>),
+    /// `type = "webhook"`
+    Webhook(Box<webhook::Config>),
+    /// `type = "exec"`
+    Exec(Box<exec::Config>),
     /// `type = "none"`
     None(none::Config),
 }
@@ -176,6 +212,8 @@ impl Config {
     pub fn read<'de, D: Deserializer<'de>>(kind: &str, table: D) -> std::result::Result<Config, D::Error> {
         match kind {
             "process" => Ok(Config::Process(Box::deserialize(table)?)),
+            "webhook" => Ok(Config::Webhook(Box::deserialize(table)?)),
+            "exec" => Ok(Config::Exec(Box::deserialize(table)?)),
             "none" => Ok(Config::None(none::Config::deserialize(table)?)),
             other => {
                 let known: Vec<&str> = ACTUATORS.iter().map(|kind| kind.name).collect();
@@ -190,7 +228,12 @@ impl Config {
 
     /// What is wrong that no single key can tell. `max` is the most that its scaler may ask for.
     pub fn faults(&self, max: Option<u32>) -> Vec<Fault> {
-        let Config::Process(config) = self else { return Vec::new() };
+        let config = match self {
+            Config::Process(config) => config,
+            Config::Webhook(config) => return config.faults(),
+            Config::Exec(config) => return config.faults(),
+            Config::None(none::Config {}) => return Vec::new(),
+        };
         let mut faults = config.faults();
         let capacity = config.ports.count();
         if let Some(max) = max.filter(|max| *max > capacity) {
@@ -207,6 +250,8 @@ impl Config {
     pub async fn open(self, ground: Ground) -> Result<Arc<dyn Actuator>> {
         match self {
             Config::Process(config) => Ok(Arc::new(process::Process::open(*config, ground).await?)),
+            Config::Webhook(config) => Ok(Arc::new(webhook::open(*config, ground).await?)),
+            Config::Exec(config) => Ok(Arc::new(exec::open(*config, ground).await?)),
             Config::None(none::Config {}) => Ok(Arc::new(none::Nothing::new(&ground.workload))),
         }
     }

@@ -287,6 +287,11 @@ impl Actuator for Process {
         Box::pin(self.reach(replicas))
     }
 
+    fn patience(&self) -> Duration {
+        let config = &self.plan.config;
+        config.start_timeout.0.max(config.drain.0) + SLACK + SLACK
+    }
+
     fn status(&self) -> Status {
         let mut replicas = self.plan.board.list();
         if let Some(balancer) = &self.plan.balancer {
@@ -301,6 +306,7 @@ impl Actuator for Process {
             asked: self.asked.borrow().replicas,
             running: total(|replica| replica.pid.is_some()),
             ready: total(|replica| replica.phase == Phase::Ready),
+            unknown: String::new(),
             cpu: self.cpu.clone(),
             connections: self.plan.balancer.as_ref().map(Balancer::connections),
             replicas,
