@@ -269,8 +269,14 @@ fn a_webhook_that_hangs_holds_nothing_up() {
     let mill = Mill::start(dir.path(), &format!("{}{calm}", webhook(&other, dir.path(), "timeout = \"10m\"\n")));
     other.wait_for(1);
     offer(&mill, 18);
-    mill.wait_for("SELECT max(decided) FROM tidemill.decisions WHERE scaler = 'calm' AND event = 'outcome' AND ok", 4);
-    mill.wait_for("SELECT max(decided) FROM tidemill.decisions WHERE scaler = 'web' AND event = 'decision'", 4);
+    mill.wait_for(
+        "SELECT coalesce(max(decided), 0) FROM tidemill.decisions WHERE scaler = 'calm' AND event = 'outcome' AND ok",
+        4,
+    );
+    mill.wait_for(
+        "SELECT coalesce(max(decided), 0) FROM tidemill.decisions WHERE scaler = 'web' AND event = 'decision'",
+        4,
+    );
     let told = "SELECT count(*) > 2 AS n FROM tidemill.decisions WHERE scaler = 'web' AND event = 'decision' AND under_way LIKE \
                 'the change to 1 replica has been under way for % s'";
     assert!(
@@ -297,7 +303,7 @@ fn what_a_webhook_observes_is_not_taken_away_by_a_first_start() {
     assert!(patiently(|| mill.number(waiting) > 0), "{:?}", mill.rows("SELECT body FROM tidemill.decisions"));
     assert!(other.told().is_empty(), "nobody is told anything before");
     *other.state.lock().unwrap() = Some(status(200, "", "{\"replicas\": 7, \"ready\": 6}"));
-    mill.wait_for("SELECT max(decided) FROM tidemill.decisions WHERE event = 'decision'", 7);
+    mill.wait_for("SELECT coalesce(max(decided), 0) FROM tidemill.decisions WHERE event = 'decision'", 7);
     assert_eq!(other.wait_for(1)[0].json()["to"], 7);
     *other.state.lock().unwrap() = Some(status(200, "", "{\"replicas\": 7, \"ready\": 7}"));
     mill.wait_for("SELECT count(*) FROM tidemill.decisions WHERE event = 'outcome' AND ok AND decided = 7", 1);
@@ -316,7 +322,7 @@ fn a_command_is_run_with_the_number_and_what_it_says_is_in_the_ledger() {
                     \"replicas\"]\nobserve_every = \"100ms\"\n";
     std::fs::write(dir.path().join("replicas"), "2").unwrap();
     let mill = Mill::start(dir.path(), &pipeline(workload, ""));
-    mill.wait_for("SELECT max(decided) FROM tidemill.decisions WHERE event = 'decision'", 2);
+    mill.wait_for("SELECT coalesce(max(decided), 0) FROM tidemill.decisions WHERE event = 'decision'", 2);
     offer(&mill, 18);
     mill.wait_for("SELECT count(*) FROM tidemill.decisions WHERE event = 'outcome' AND ok AND decided = 4", 1);
     let outcome =

@@ -146,7 +146,7 @@ fn kubectl_and_the_python_client_read_it_over_tls() {
     let followed = start(dir.path(), true);
     let config = kubeconfig(dir.path(), followed.metrics);
     followed.offer(18);
-    followed.mill.wait_for("SELECT max(decided) FROM tidemill.decisions WHERE event = 'decision'", 4);
+    followed.mill.wait_for("SELECT coalesce(max(decided), 0) FROM tidemill.decisions WHERE event = 'decision'", 4);
     assert!(
         request(followed.metrics, "GET", METRIC, &[], b"").is_err(),
         "TLS is spoken, and a certificate is asked for"
@@ -320,7 +320,8 @@ fn keda_is_told_by_grpc_what_was_decided() {
             .unwrap()
             .into_inner()
     });
-    let mut next = || runtime.block_on(tokio::time::timeout(Duration::from_secs(20), stream.message())).unwrap();
+    let mut next =
+        || runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), stream.message()).await }).unwrap();
     followed.offer(18);
     assert!(next().unwrap().unwrap().result);
     assert!(patiently(|| value().is_ok_and(|told| told.values[0].size == 4)), "{:?}", value());

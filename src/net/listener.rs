@@ -312,7 +312,7 @@ mod tests {
         let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
         std::fs::write(&cert, CERT).unwrap();
         std::fs::write(&key, KEY).unwrap();
-        let tls = crate::net::Tls { cert: cert.clone(), key: key.clone() };
+        let tls = crate::net::Tls { cert: cert.clone(), key: key.clone(), client_ca: None };
         let server = run(Listen { tls: Some(tls), ..short(10, 200, 60_000) }, Duration::ZERO).await;
         let url = format!("https://{}/", server.address);
         let page = Client::new(Some(&cert)).unwrap().get(&Get::new(&url)).await.unwrap();
@@ -320,7 +320,7 @@ mod tests {
         let error = get(url).await.unwrap_err();
         assert!(error.message().contains("no TLS connection: invalid peer certificate"), "{error}");
         assert!(closes(TcpStream::connect(server.address).await.unwrap()).await, "silent before the handshake");
-        let wrong = Listen { tls: Some(crate::net::Tls { cert: key, key: cert }), ..listen() };
+        let wrong = Listen { tls: Some(crate::net::Tls { cert: key, key: cert, client_ca: None }), ..listen() };
         assert!(wrong.open().unwrap_err().message().contains("has no certificate"));
     }
 

@@ -141,7 +141,8 @@ impl Actuator for Shared {
     }
 
     fn status(&self) -> Status {
-        let (asked, unknown) = (self.lock().asked, self.lock().unknown.clone());
+        let world = self.lock();
+        let (asked, unknown) = (world.asked, world.unknown.clone());
         Status { asked, running: asked, ready: asked, unknown, ..Status::default() }
     }
 

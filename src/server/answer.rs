@@ -80,11 +80,6 @@ impl Refusal {
         self.0.status
     }
 
-    /// Its headers.
-    pub fn headers(&self) -> &HeaderMap {
-        &self.0.headers
-    }
-
     /// Its sentence for people.
     pub fn message(&self) -> &str {
         &self.0.body.message

@@ -17,7 +17,8 @@ use super::selector::Selector;
 use crate::net::Access;
 use crate::scale::standing::{Board, Standing};
 use axum::extract::{Path, RawQuery, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -36,7 +37,6 @@ struct Status {
     code: StatusCode,
     reason: &'static str,
     message: String,
-    headers: HeaderMap,
 }
 
 /// All routes, guarded as `access` says.
@@ -50,7 +50,7 @@ pub fn router(board: Board, access: &Access) -> Router {
             "/apis",
             get(|| async { Json(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": [group()]})) }),
         )
-        .route("/apis/external.metrics.k8s.io", get(|| async { Json(described(group(), "APIGroup")) }))
+        .route("/apis/external.metrics.k8s.io", get(|| async { Json(group()) }))
         .route("/apis/external.metrics.k8s.io/v1beta1", get(resources))
         .route("/apis/external.metrics.k8s.io/v1beta1/namespaces/{namespace}/{metric}", get(values))
         .route("/openapi/v2", get(|| async { Json(json!({"swagger": "2.0", "info": about(), "paths": {}})) }))
@@ -75,13 +75,7 @@ fn about() -> Value {
 
 fn group() -> Value {
     let version = json!({"groupVersion": VERSION, "version": "v1beta1"});
-    json!({"name": GROUP, "versions": [version], "preferredVersion": version})
-}
-
-fn described(mut object: Value, kind: &str) -> Value {
-    object["kind"] = kind.into();
-    object["apiVersion"] = "v1".into();
-    object
+    json!({"kind": "APIGroup", "apiVersion": "v1", "name": GROUP, "versions": [version], "preferredVersion": version})
 }
 
 /// Of Tidemill, in the form of the API server's.
@@ -95,8 +89,8 @@ async fn version() -> Json<Value> {
 
 async fn resources() -> Json<Value> {
     let resource = |name: &str| json!({"name": name, "singularName": "", "namespaced": true, "kind": "ExternalMetricValueList", "verbs": ["get"]});
-    let list = json!({"groupVersion": VERSION, "resources": [resource(REPLICAS), resource(SIGNAL)]});
-    Json(described(list, "APIResourceList"))
+    let resources = [resource(REPLICAS), resource(SIGNAL)];
+    Json(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": VERSION, "resources": resources}))
 }
 
 async fn values(
@@ -200,7 +194,7 @@ async fn wrong_method(method: Method) -> Status {
 
 impl Status {
     fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Status {
-        Status { code, reason, message: message.into(), headers: HeaderMap::new() }
+        Status { code, reason, message: message.into() }
     }
 
     fn invalid(message: impl Into<String>) -> Status {
@@ -223,8 +217,7 @@ impl Status {
             StatusCode::URI_TOO_LONG => "RequestEntityTooLarge",
             _ => "BadRequest",
         };
-        let headers = refusal.headers().clone();
-        Status { code: refusal.status(), reason, message: refusal.message().to_owned(), headers }
+        Status::new(refusal.status(), reason, refusal.message())
     }
 }
 
@@ -234,7 +227,11 @@ impl IntoResponse for Status {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "reason": self.reason, "code": self.code.as_u16(),
         });
-        (self.code, self.headers, Json(body)).into_response()
+        let mut response = (self.code, Json(body)).into_response();
+        if self.code == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tidemill\""));
+        }
+        response
     }
 }
 

@@ -96,11 +96,13 @@ pub fn router(board: Board, access: &Access) -> Router {
         .route("/externalscaler.ExternalScaler/StreamIsActive", post(stream_is_active))
         .route("/externalscaler.ExternalScaler/GetMetricSpec", post(metric_spec))
         .route("/externalscaler.ExternalScaler/GetMetrics", post(metrics))
-        .fallback(async || {
-            Status::unimplemented("this is an externalscaler.ExternalScaler and has no such call").into_http()
-        })
+        .fallback(nothing_there)
         .with_state(board)
         .layer(from_fn_with_state(Arc::new(Guard::new(access)), guard))
+}
+
+async fn nothing_there() -> Response {
+    Status::unimplemented("this is an externalscaler.ExternalScaler and has no such call").into_http()
 }
 
 async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
