@@ -105,7 +105,9 @@ impl Ledger for Shared {
                 return Err(Error::new(ErrorKind::Unavailable, "the disk is full"));
             }
             let event = text(&rows, "event").unwrap();
-            world.happened.push(format!("{event} {}", number(&rows, "decided").unwrap()));
+            // A first decision that waits decides nothing.
+            let decided = number(&rows, "decided").map(|decided| format!(" {decided}"));
+            world.happened.push(format!("{event}{}", decided.unwrap_or_default()));
             world.rows.push(rows);
             world.position = memory.or(world.position.take());
             Ok(())
