@@ -157,6 +157,10 @@ fn scalers(config: &Config, library: &Library, mistakes: &mut Vec<Mistake>) -> B
             continue;
         }
         if let Some(done) = configure(library, plugin, scaler, &said.settings, said.limits, BTreeMap::new(), mistakes) {
+            let signals = said.signals.keys().map(String::as_str);
+            if let Some(unmet) = done.contract.unmet(signals, !said.advisers.is_empty()) {
+                mistakes.push(scaler.places.mistake("plugin", format!("plugin `{}`: {unmet}", said.plugin)));
+            }
             checked.insert(scaler.name.clone(), done);
         }
     }

@@ -2,6 +2,11 @@
 //!
 //! Exit codes: 0 all is well; 1 it failed, and standard error says why; 2 the command line was not understood.
 
+/// A line on standard output; whoever has closed it has read enough.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::cli::query::print(&format!("{}\n", format_args!($($text)*))) };
+}
+
 mod check;
 mod compile_plugin;
 mod demo;

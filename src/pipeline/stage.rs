@@ -51,6 +51,8 @@ pub struct Stage {
     breaker: Breaker,
     pace: Pace,
     open_because: String,
+    /// it was told that batches fail whose parts do not
+    told_of_whims: bool,
     state: Option<Vec<u8>>,
     /// there was a state, and nobody reads it any more
     forget: bool,
@@ -145,6 +147,7 @@ impl Stage {
             breaker: Breaker::default(),
             pace: Pace::default(),
             open_because: String::new(),
+            told_of_whims: false,
             state,
             forget: false,
             trial: None,
@@ -299,6 +302,14 @@ impl Stage {
             from += count;
         }
         self.judge(&search, rows, self.now);
+        if search.began.is_some() && search.lost == 0 && !std::mem::replace(&mut self.told_of_whims, true) {
+            let (stage, reason) = (&*self.name, &*self.open_because);
+            tracing::warn!(
+                stage,
+                reason,
+                "a batch failed and its halves did not; no event is lost, and this is told once"
+            );
+        }
         let fault = search.began.map(|_| self.open_because.clone());
         Ok((outcome, fault))
     }

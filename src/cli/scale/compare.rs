@@ -47,10 +47,10 @@ impl Compare {
                 self.last
             )));
         }
-        println!("{}", summary(&pairs));
+        say!("{}", summary(&pairs));
         let differing: Vec<&Pair> = pairs.iter().filter(|pair| pair.live != pair.shadow).collect();
         for pair in differing.iter().skip(differing.len().saturating_sub(self.show)) {
-            println!("  {}  live {:>4}  shadow {:>4}  {}", pair.at, pair.live, pair.shadow, pair.why);
+            say!("  {}  live {:>4}  shadow {:>4}  {}", pair.at, pair.live, pair.shadow, pair.why);
         }
         Ok(ExitCode::SUCCESS)
     }

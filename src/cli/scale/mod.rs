@@ -85,7 +85,7 @@ impl Scale {
 
 async fn tell(server: &Server, scaler: &str, what: &str, body: &serde_json::Value) -> Result<ExitCode> {
     let told = server.tell(&format!("/v1/admin/scalers/{scaler}/{what}"), body).await?;
-    println!("{}", told.get("told").and_then(serde_json::Value::as_str).unwrap_or_default());
+    say!("{}", told.get("told").and_then(serde_json::Value::as_str).unwrap_or_default());
     Ok(ExitCode::SUCCESS)
 }
 
