@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::units::Span;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
-use hyper::{Request, Response, header};
+use hyper::{Method, Request, Response, header};
 use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use std::path::PathBuf;
@@ -62,7 +62,7 @@ pub struct Call<'a> {
     /// what it does
     pub deed: &'a Deed,
     /// HTTP's word for it
-    pub method: hyper::Method,
+    pub method: Method,
     /// from `/apis` on
     pub path: String,
     /// JSON; empty for none
@@ -169,9 +169,15 @@ impl Client {
         client: &kube::Client,
         call: &Call<'_>,
     ) -> std::result::Result<(u16, Option<Duration>, Bytes), Refusal> {
+        // A server that gives up with us does nothing late.
+        let left = call.until.saturating_duration_since(Instant::now()).as_millis().max(1);
+        let path = match call.method {
+            Method::GET => call.path.clone(),
+            _ => format!("{}?timeout={left}ms", call.path),
+        };
         let request = Request::builder()
             .method(call.method.clone())
-            .uri(&call.path)
+            .uri(path)
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/json")
             .body(Body::from(call.body.clone()))
