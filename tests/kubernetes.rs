@@ -423,8 +423,8 @@ fn kubectl_finds_an_api_server() {
 /// And through the Python client, which checks what it gets against the API's types.
 #[test]
 fn the_python_client_finds_an_api_server() {
-    let Some(python) = std::env::var_os("TIDEMILL_KUBERNETES_PYTHON") else {
-        eprintln!("left out: TIDEMILL_KUBERNETES_PYTHON names no python with `kubernetes`");
+    let Some(python) = std::env::var_os("TIDEMILL_CLIENTS_PYTHON") else {
+        eprintln!("left out: TIDEMILL_CLIENTS_PYTHON names no python with `kubernetes`");
         return;
     };
     let dir = tempfile::tempdir().unwrap();
