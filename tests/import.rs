@@ -152,7 +152,7 @@ fn what_cannot_be_converted_is_told_with_its_line_and_nothing_is_written() {
         ),
         ("maxReplicas: 10", "maxReplicas: ten", "hpa.yaml:10: `spec.maxReplicas` is no whole number"),
         ("autoscaling/v2\n", "autoscaling/v3\n", "hpa.yaml:1: apiVersion `autoscaling/v3` is not known"),
-        ("type: External", "type: Extern", "hpa.yaml:28: `spec.metrics[5].type` is `Extern`; known are Resource,"),
+        ("type: External", "type: Extern", "hpa.yaml:27: `spec.metrics[5].type` is `Extern`; known are Resource,"),
         (
             "averageUtilization: 60",
             "averageUtilisation: 60",

@@ -407,7 +407,9 @@ impl Scaler {
         }
         self.take(memory);
         let under_way = self.open.values().next_back() == Some(&decision.replicas);
-        if !under_way && self.parts.actuator.status().asked != decision.replicas {
+        // That somebody else just did the same is for the actuator to say: each change has an outcome.
+        let changes = self.parts.actuator.shared() && decision.replicas != written.replicas;
+        if !under_way && (changes || self.parts.actuator.status().asked != decision.replicas) {
             self.act(written.replicas, decision.replicas);
         }
         Some(decision)
@@ -617,7 +619,7 @@ impl Scaler {
     /// Makes it so, without waiting for it.
     fn act(&mut self, from: u32, replicas: u32) {
         if self.doing.len() >= DOING_MAX {
-            self.doing.abort_all();
+            self.give_up(&format!("given up: {DOING_MAX} decisions were under way and none of them ended"));
         }
         let (tick, clock, actuator) = (self.tick, self.parts.clock.clone(), self.parts.actuator.clone());
         self.open.insert(tick, replicas);
@@ -633,12 +635,17 @@ impl Scaler {
     async fn follow(&mut self, done: std::result::Result<Done, tokio::task::JoinError>) {
         let done = match done {
             Ok(done) => done,
+            Err(error) if error.is_cancelled() => return,
             Err(error) => {
                 tracing::error!(scaler = self.who.scaler, %error, "applying a decision ended without an outcome");
+                self.give_up(&format!("applying it ended without an outcome: {error}"));
                 return;
             }
         };
-        self.open.remove(&done.tick);
+        if self.open.remove(&done.tick).is_none() {
+            // It was given up, and its row says so.
+            return;
+        }
         if let Err(error) = &done.outcome {
             tracing::warn!(scaler = self.who.scaler, replicas = done.decided, %error, "decision not applied");
         }
@@ -676,9 +683,16 @@ impl Scaler {
         while let Some(done) = self.doing.try_join_next() {
             self.follow(done).await;
         }
+        self.give_up("tidemill stopped before it was done");
+        // A second is much for an append; a disk that needs longer must not hold up the shutdown.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.write_late_outcomes()).await;
+    }
+
+    /// Waits no longer for what is under way; each has its outcome, which says why.
+    fn give_up(&mut self, why: &str) {
         self.doing.abort_all();
         let (now, ready) = (self.parts.clock.now(), self.parts.actuator.status().ready);
-        let error = Error::new(ErrorKind::Unavailable, "tidemill stopped before it was done");
+        let error = Error::new(ErrorKind::Unavailable, why);
         for (tick, decided) in std::mem::take(&mut self.open) {
             let seconds = seconds(tick, now);
             let followed = Followed { tick, now, decided, ready, outcome: Err(&error), seconds };
@@ -686,8 +700,6 @@ impl Scaler {
                 self.unwritten.push_back(row);
             }
         }
-        // A second is much for an append; a disk that needs longer must not hold up the shutdown.
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.write_late_outcomes()).await;
     }
 }
 

@@ -176,7 +176,7 @@ impl Kubernetes {
         let Ground { workload, clock, .. } = ground;
         let api = config.api().unwrap_or_default().to_owned();
         let access = Access { kubeconfig: config.kubeconfig.clone(), context: config.context.clone() };
-        let client = Client::open(access).await.map_err(|error| error.within(format!("workload `{workload}`")))?;
+        let client = Client::open(access).await?;
         let namespace = config.namespace.clone().unwrap_or_else(|| client.namespace.clone());
         let usual = || format!("tidemill-{}-{}", config.kind.to_lowercase(), config.name);
         let client = Arc::new(client);
