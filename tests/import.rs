@@ -84,7 +84,7 @@ fn what_is_imported_passes_check_once_its_queries_are_there() {
          policies = [{ type = \"Percent\", value = 10, periodSeconds = 60 }]",
         "[scalers.web_front.settings.behavior.scaleUp]\ntolerance = 0.05",
         "# Fill in: the metric `queue.length` where queue = worker, its total",
-        "[workloads.web_front]\ntype = \"kubernetes\"\nnamespace = \"shop\"\nkind = \"Deployment\"\napi_version = \"apps/v1\"\nname = \"web\"",
+        "[workloads.web_front]\ntype = \"kubernetes\"\nnamespace = \"shop\"\nkind = \"Deployment\"\nname = \"web\"",
         "[scalers.web_front_2]",
         "kind = \"Rollout\"\napi_version = \"argoproj.io/v1alpha1\"",
     ] {

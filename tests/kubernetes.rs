@@ -366,6 +366,112 @@ fn any_kind_with_a_scale_and_what_is_forbidden_or_missing_is_told() {
     assert!(!ended.status.success() && stderr(&ended).contains("cannot use the kubeconfig"), "{}", stderr(&ended));
 }
 
+#[test]
+fn an_exec_plugin_is_asked_again_once_its_token_has_expired() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(1);
+    let text = pipeline(&cluster, dir.path(), "a", "");
+    let token = dir.path().join("a.token");
+    let credential =
+        r#"{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"%s"}}"#;
+    let script = format!("printf '{credential}' \"$(cat '{}')\"", token.display());
+    let exec = serde_json::json!({"apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script],
+                                  "interactiveMode": "Never"});
+    let config = dir.path().join("a.kubeconfig");
+    let written = std::fs::read_to_string(&config).unwrap();
+    let (before, _) = written.split_once("users:").unwrap();
+    std::fs::write(&config, format!("{before}users: [{{name: a, user: {{exec: {exec}}}}}]\n")).unwrap();
+    let mill = Mill::start(dir.path(), &text);
+    offer(&mill, 2);
+    reaches(&cluster, 2);
+    cluster.token(&token, "a", "second");
+    offer(&mill, 3);
+    reaches(&cluster, 3);
+    only_the_leader_wrote(&cluster);
+}
+
+/// A proxy that asks for a client's certificate and speaks TLS to us, as every real cluster does.
+const TLS: &str = r#"
+import socket, ssl, sys, threading
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("server.pem", "server.key")
+context.load_verify_locations("ca.pem")
+context.verify_mode = ssl.CERT_REQUIRED
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+def pump(one, other):
+    try:
+        while data := one.recv(65536):
+            other.sendall(data)
+    except OSError:
+        pass
+    other.close()
+def serve(raw):
+    try:
+        client = context.wrap_socket(raw, server_side=True)
+    except (ssl.SSLError, OSError):
+        return
+    server = socket.create_connection(("127.0.0.1", int(sys.argv[2])))
+    threading.Thread(target=pump, args=(server, client), daemon=True).start()
+    pump(client, server)
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"#;
+
+/// Makes an authority, a server's and a client's certificate.
+const CERTIFICATES: &str = "set -e
+openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=test-ca -days 2
+for name in server client; do
+  openssl req -newkey rsa:2048 -nodes -keyout $name.key -out $name.csr -subj /CN=$name
+  printf 'subjectAltName=IP:127.0.0.1\\nbasicConstraints=CA:FALSE\\n' > $name.ext
+  openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile $name.ext -out $name.pem
+done";
+
+#[test]
+fn a_client_certificate_opens_a_server_that_asks_for_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = Command::new("sh").args(["-c", CERTIFICATES]).current_dir(dir.path()).output();
+    if !made.as_ref().is_ok_and(|made| made.status.success()) {
+        eprintln!("left out: openssl makes no certificates: {made:?}");
+        return;
+    }
+    let cluster = Cluster::start(1);
+    cluster.lock().anonymous = true;
+    let port = crate::mill::free_port();
+    std::fs::write(dir.path().join("tls.py"), TLS).unwrap();
+    let ports = [port.to_string(), cluster.port.to_string()];
+    let proxy = Command::new("python3").arg("tls.py").args(&ports).current_dir(dir.path()).spawn();
+    let Ok(mut proxy) = proxy else {
+        eprintln!("left out: there is no python3");
+        return;
+    };
+    assert!(patiently(|| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()));
+    let text = pipeline(&cluster, dir.path(), "anonymous", "");
+    let config = |client: &str| {
+        let file = |name: &str| dir.path().join(name).display().to_string();
+        let text = format!(
+            "current-context: tls\n\
+             clusters: [{{name: tls, cluster: {{server: \"https://127.0.0.1:{port}\", certificate-authority: \"{}\"}}}}]\n\
+             contexts: [{{name: tls, context: {{cluster: tls, user: client, namespace: shop}}}}]\n\
+             users: [{{name: client, user: {{{client}}}}}]\n",
+            file("ca.pem")
+        );
+        std::fs::write(dir.path().join("anonymous.kubeconfig"), text).unwrap();
+    };
+    config("");
+    let mill = Mill::start(dir.path(), &text);
+    let refused = "SELECT CAST(count(*) > 0 AS BIGINT) FROM tidemill.decisions WHERE body LIKE 'Not started yet: %cannot be reached: %'";
+    mill.wait_for(refused, 1);
+    mill.stop();
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    config(&format!("client-certificate: \"{}\", client-key: \"{}\"", file("client.pem"), file("client.key")));
+    let mill = Mill::start(dir.path(), &text);
+    offer(&mill, 3);
+    reaches(&cluster, 3);
+    only_the_leader_wrote(&cluster);
+    proxy.kill().unwrap();
+    proxy.wait().unwrap();
+}
+
 /// The same API server through kubectl: what we rely on is what it does for others too.
 #[test]
 fn kubectl_finds_an_api_server() {

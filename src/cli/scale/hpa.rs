@@ -6,6 +6,7 @@
 //! Source: the API reference of autoscaling/v2 and autoscaling/v1.
 
 use super::manifest::{Fields, Node, Reader, Value};
+use crate::scale::actuator::kubernetes::KNOWN;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -146,7 +147,8 @@ impl Hpa {
         }
         let Target { api_version, kind, name: object } = &self.target;
         line(format!("kind = {}", quoted(kind)));
-        if let Some(api) = api_version {
+        let usual = known_api(kind);
+        if let Some(api) = api_version.as_ref().filter(|api| usual != Some(api.as_str())) {
             line(format!("api_version = {}", quoted(api)));
         }
         line(format!("name = {}", quoted(object)));
@@ -395,6 +397,11 @@ fn policy(reader: &mut Reader, node: &Node, path: &str) -> Option<String> {
         reader.must(&mut fields, "periodSeconds").and_then(|node| reader.count(node, &format!("{path}.periodSeconds")));
     reader.done(&fields);
     Some(format!("{{ type = {}, value = {}, periodSeconds = {} }}", quoted(&word), value?, period?))
+}
+
+/// The API that a workload of this kind has without saying so.
+fn known_api(kind: &str) -> Option<&'static str> {
+    KNOWN.iter().find(|known| known.0 == kind).map(|known| known.1)
 }
 
 /// A name as pipeline files have them.

@@ -17,6 +17,8 @@ mod object;
 mod place;
 mod refusal;
 
+pub use place::KNOWN;
+
 use super::{Actuator, Ground, Kind, Outcome, Status};
 use crate::error::{Error, Fault, Result, did_you_mean};
 use crate::units::{DAY, Span, within};
@@ -24,7 +26,6 @@ use client::{Access, Client};
 use futures::future::BoxFuture;
 use leader::{Leader, Terms};
 use object::{Object, Written};
-use place::KNOWN;
 use serde::Deserialize;
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
