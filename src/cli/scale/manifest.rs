@@ -309,7 +309,8 @@ mod tests {
         let mut reader = Reader::new("x.yaml");
         let node = &read("x.yaml", "name: web\nmaxReplica: 3\n").unwrap()[0];
         let mut fields = reader.map(node, "spec").unwrap();
-        (fields.take("name"), fields.take("maxReplicas"));
+        fields.take("name");
+        fields.take("maxReplicas");
         reader.done(&fields);
         assert_eq!(reader.mistakes, ["x.yaml:2: unknown field `spec.maxReplica`; did you mean `maxReplicas`?"]);
     }
