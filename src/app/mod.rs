@@ -404,6 +404,10 @@ fn start_scalers(
         // A workload that nothing scales runs once.
         if !checked.config.scalers.iter().any(|scaler| scaler.config.workload == workload.name) {
             let actuator = workloads.get(&workload.name).ok_or_else(|| unchecked(&workload.name))?.clone();
+            // One that lives without us is left as it is.
+            if actuator.shared() {
+                continue;
+            }
             phase.tasks.spawn(async move {
                 if let Err(error) = actuator.apply(1).await {
                     tracing::error!(%error, "a workload did not start");

@@ -4,7 +4,7 @@ use super::*;
 use crate::net::{Limits as ListenLimits, Tls};
 use crate::plugin::Limits;
 use crate::source::{file, http, internal, processes, scrape, stdin};
-use actuator::{none, process};
+use actuator::{kubernetes, none, process};
 
 fn mistakes(text: &str) -> Vec<String> {
     let mut mistakes = Vec::new();
@@ -149,6 +149,7 @@ fn the_reference_names_every_key() {
         ("## `[scalers.<name>]`", keys::<ScalerConfig>()),
         ("### `type = \"process\"`", keys::<process::Config>()),
         ("### `type = \"none\"`", keys::<none::Config>()),
+        ("### `type = \"kubernetes\"`", keys::<kubernetes::Config>()),
     ];
     let mut missing = Vec::new();
     for (heading, keys) in &tables {

@@ -37,6 +37,9 @@ pub struct Record {
     pub policy: Policy,
     history: History,
     order: Option<Order>,
+    /// why nothing could be changed; empty where it could
+    #[serde(default)]
+    standby: String,
     /// what the plugin answered
     pub answer: Answered,
 }
@@ -184,8 +187,15 @@ impl Record {
             policy: policy.clone(),
             history: history.clone(),
             order: order.cloned(),
+            standby: String::new(),
             answer,
         })
+    }
+
+    /// The same by somebody who may not act, with the reason; an empty one changes nothing.
+    pub fn standing_by(mut self, why: &str) -> Record {
+        why.clone_into(&mut self.standby);
+        self
     }
 
     /// Packed, for the column.
@@ -257,14 +267,18 @@ impl Record {
         let request = self.request()?;
         let beliefs: Vec<Belief> = request.signals.iter().map(Belief::of).collect();
         let proposal = answer.proposal();
-        Ok(self.policy.decide(Case {
+        let decision = self.policy.decide(Case {
             now: self.now,
             current: self.workload.replicas,
             proposal: proposal.as_ref(),
             beliefs: &beliefs,
             history: &self.history,
             order: self.order.as_ref(),
-        }))
+        });
+        match self.standby.as_str() {
+            "" => Ok(decision),
+            why => Ok(decision.stand_by(self.workload.replicas, why)),
+        }
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) struct Explain {
 impl Explain {
     pub(super) async fn run(self, server: &Server) -> Result<ExitCode> {
         let mut conditions =
-            vec![format!("scaler = {}", quoted(&self.name)), "event IN ('decision', 'command')".to_owned()];
+            vec![format!("scaler = {}", quoted(&self.name)), "event IN ('decision', 'command', 'found')".to_owned()];
         if let Some(at) = &self.at {
             let wrong = |_| Error::invalid(format!("`{at}` is no time; write it like `2026-11-24T18:00:00Z`"));
             chrono::DateTime::parse_from_rfc3339(at).map_err(wrong)?;
@@ -71,8 +71,8 @@ fn told(scaler: &str, decision: &Value, outcome: Option<&Value>) -> String {
         let _ = writeln!(out, "  {label:<10}{words}");
     };
     let (before, decided) = (number("replicas").unwrap_or_default(), number("decided").unwrap_or_default());
-    if text("event") == "command" {
-        line("command", text("reason").to_owned());
+    if text("event") != "decision" {
+        line(text("event"), text("reason").to_owned());
         return format!("{scaler} at {}\n{out}", text("timestamp"));
     }
     let change = match before == decided {

@@ -1,9 +1,11 @@
 //! what makes a decision true: starts and stops replicas of a workload
 //!
 //! **Always:** an actuator converges to the number last asked for, by itself, also when replicas die; `apply` only asks and waits.
+//! One whose workload is [shared](Actuator::shared) leaves that to who keeps the replicas, and says what it found.
 
 pub mod process;
 pub mod none;
+pub mod kubernetes;
 mod balancer;
 mod cgroup;
 mod guard;
@@ -28,13 +30,22 @@ pub trait Actuator: Send + Sync {
     /// Asks for so many replicas and waits until they are there, until a later `apply` asks for another number, or until it has
     /// taken too long. Dropping the future changes nothing of what was asked.
     fn apply(&self, replicas: u32) -> BoxFuture<'_, Result<Outcome>>;
+    /// The same for a decision that was made from this number: where others may have changed it since, nothing is overwritten.
+    fn change(&self, from: u32, to: u32) -> BoxFuture<'_, Result<Outcome>> {
+        let _ = from;
+        self.apply(to)
+    }
+    /// Whether it lives without us: its replicas are there before we start and stay when we stop, and others change them too.
+    fn shared(&self) -> bool {
+        false
+    }
     /// What is asked for, what there is.
     fn status(&self) -> Status;
     /// Addresses of the replicas that are ready, for a scrape source to follow.
     fn targets(&self) -> Vec<String>;
     /// Whether nothing is really started.
     fn dry_run(&self) -> bool;
-    /// Ends every replica, within ten seconds.
+    /// Ends every replica, or lets go of what is shared, within ten seconds.
     fn stop(&self) -> BoxFuture<'_, ()>;
 }
 
@@ -52,6 +63,11 @@ pub struct Outcome {
 pub struct Status {
     /// replicas asked for
     pub asked: u32,
+    /// of a shared workload, the number that it was last found to be asked for; nothing before the first look
+    pub found: Option<u32>,
+    /// why nothing can be changed now (another controller leads, its API does not answer), as a sentence without its full stop;
+    /// empty where it can
+    pub standby: String,
     /// replicas that have a process
     pub running: u32,
     /// replicas that answer
@@ -160,7 +176,7 @@ pub struct Kind {
 }
 
 /// Every kind of actuator.
-pub const ACTUATORS: &[Kind] = &[process::KIND, none::KIND];
+pub const ACTUATORS: &[Kind] = &[process::KIND, none::KIND, kubernetes::KIND];
 
 /// `[workloads.<name>]` of a pipeline file, once its `type` is known.
 #[derive(Clone, Debug)]
@@ -169,6 +185,8 @@ pub enum Config {
     Process(Box<process::Config>),
     /// `type = "none"`
     None(none::Config),
+    /// `type = "kubernetes"`
+    Kubernetes(Box<kubernetes::Config>),
 }
 
 impl Config {
@@ -177,6 +195,7 @@ impl Config {
         match kind {
             "process" => Ok(Config::Process(Box::deserialize(table)?)),
             "none" => Ok(Config::None(none::Config::deserialize(table)?)),
+            "kubernetes" => Ok(Config::Kubernetes(Box::deserialize(table)?)),
             other => {
                 let known: Vec<&str> = ACTUATORS.iter().map(|kind| kind.name).collect();
                 Err(serde::de::Error::custom(format!(
@@ -190,7 +209,11 @@ impl Config {
 
     /// What is wrong that no single key can tell. `max` is the most that its scaler may ask for.
     pub fn faults(&self, max: Option<u32>) -> Vec<Fault> {
-        let Config::Process(config) = self else { return Vec::new() };
+        let config = match self {
+            Config::Process(config) => config,
+            Config::None(none::Config {}) => return Vec::new(),
+            Config::Kubernetes(config) => return config.faults(),
+        };
         let mut faults = config.faults();
         let capacity = config.ports.count();
         if let Some(max) = max.filter(|max| *max > capacity) {
@@ -208,6 +231,7 @@ impl Config {
         match self {
             Config::Process(config) => Ok(Arc::new(process::Process::open(*config, ground).await?)),
             Config::None(none::Config {}) => Ok(Arc::new(none::Nothing::new(&ground.workload))),
+            Config::Kubernetes(config) => Ok(Arc::new(kubernetes::Kubernetes::open(*config, ground).await?)),
         }
     }
 }
@@ -251,6 +275,13 @@ mod tests {
             (&format!("{process}listen = \"9000\""), None, "127.0.0.1:9000"),
             (&format!("{process}listen = \"0.0.0.0:9000\""), None, "insecure = true"),
             (&format!("{process}listen = \"127.0.0.1:9101\""), None, "within ports"),
+            ("type = \"kubernetes\"", None, "missing field `name`"),
+            ("type = \"kubernetes\"\nname = \"Web\"", None, "name: `Web`"),
+            ("type = \"kubernetes\"\nname = \"web\"\nnamespace = \"a/b\"", None, "namespace: `a/b`"),
+            ("type = \"kubernetes\"\nname = \"web\"\nkind = \"Deploiment\"", None, "did you mean `Deployment`?"),
+            ("type = \"kubernetes\"\nname = \"web\"\nkind = \"Rollout\"", None, "api_version"),
+            ("type = \"kubernetes\"\nname = \"web\"\napi_version = \"apps/v1/x\"", None, "api_version"),
+            ("type = \"kubernetes\"\nname = \"web\"\nlease_duration = \"1s\"", None, "at least `3s`"),
         ] {
             let error = read(text, max).unwrap_err();
             assert!(error.contains(named), "{text}: {error}");
