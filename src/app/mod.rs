@@ -7,13 +7,17 @@
 
 mod adapters;
 mod advisers;
+mod capture;
 mod check;
 mod figures;
 mod freshness;
 mod ledger;
+mod plugins;
 mod replay;
+mod replay_table;
 mod reload;
 mod sources;
+mod spans;
 mod swaps;
 mod system;
 
@@ -36,6 +40,7 @@ use crate::source::processes::Running;
 use crate::store::{self, Store, TableOptions};
 use crate::telemetry;
 use adapters::{AdminDoor, Asker, HealthDoor, Recorder, ScaleDoor, Tailer};
+use capture::Captor;
 use freshness::Watch;
 use ledger::Ledger;
 use reload::{Reload, Slots};
@@ -166,8 +171,20 @@ impl App {
         };
         let sources = Sources::start(sources, once)?;
         let engine = open_engine(&checked, &store, &sources, &ledger, &workloads, &clock)?;
+        engine.lend(Arc::new(plugins::Lent {
+            library: library.as_ref().clone(),
+            stages: plugins::in_slots(slots.clone()),
+            ledger: Some(ledger.clone()),
+            clock: clock.clone(),
+        }));
         let watch = Arc::new(Watch::new(&checked, &sources));
         let (scalers, desks) = start_scalers(&checked, &library, &store, &engine, &watch, &workloads, &clock)?;
+        let captor = Captor {
+            slots: slots.clone(),
+            library: library.as_ref().clone(),
+            filled: checked.config.filled.clone(),
+            clock: clock.clone(),
+        };
         let reload = Arc::new(Reload::new(reload::Parts {
             files: options.files,
             variables: options.variables,
@@ -184,12 +201,12 @@ impl App {
         let draining = Arc::new(AtomicBool::new(false));
         let figures = sources.figures.clone();
         let stages = checked.stages.keys().cloned().collect();
-        let replayer = Replayer::new(engine.clone(), sources.doors(), stages, clock.clone());
+        let replayer = Replayer::new(engine.clone(), store.clone(), sources.doors(), stages, clock.clone());
         let parts = server::Parts {
             query: Arc::new(engine.clone()),
             inlets: sources.inlets(),
             tail: Arc::new(Tailer { store: store.clone() }),
-            admin: Arc::new(AdminDoor::new(store.clone(), replayer, reload.clone())),
+            admin: Arc::new(AdminDoor::new(store.clone(), replayer, reload.clone(), captor)),
             scale: Arc::new(ScaleDoor { desks, clock: clock.clone() }),
             health: Arc::new(HealthDoor { draining: draining.clone() }),
             metrics: Arc::new(move || figures.render()),

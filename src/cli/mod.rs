@@ -7,6 +7,7 @@ macro_rules! say {
     ($($text:tt)*) => { $crate::cli::query::print(&format!("{}\n", format_args!($($text)*))) };
 }
 
+mod capture;
 mod check;
 mod compile_plugin;
 mod demo;
@@ -63,6 +64,8 @@ enum Command {
     Tail(tail::Tail),
     /// Have a stage take again what it gave up.
     Replay(replay::Replay),
+    /// Write what a stage gets and makes as a case of its plugin.
+    Capture(capture::Capture),
     /// Ask scalers why, replay what they did, and tell them what to do.
     Scale(scale::Scale),
     /// Build plugins.
@@ -85,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Query(query) => query.run(),
         Command::Tail(tail) => tail.run(),
         Command::Replay(replay) => replay.run(),
+        Command::Capture(capture) => capture.run(),
         Command::Scale(scale) => scale.run(),
         Command::Plugin(plugin) => plugin.run(),
         Command::DemoServer(server) => server.run(),

@@ -43,6 +43,9 @@ pub const RAW: &str = "__raw";
 /// The dead letter that an event came as, on its way through a stage again. It never reaches a table or a plugin.
 pub const LETTER: &str = "__letter";
 
+/// The number of a row while somebody captures what a stage makes of it. It never leaves its stage.
+pub const CAPTURED: &str = "__captured";
+
 /// The most columns a table may have; beyond it, new columns of an event are kept as JSON text in `__more`.
 pub const COLUMNS_MAX: usize = 1000;
 /// The longest name of a column, in bytes.
