@@ -18,6 +18,7 @@ mod scale;
 mod server;
 mod stop;
 mod tail;
+mod test;
 
 use crate::app;
 use crate::error::Result;
@@ -65,6 +66,8 @@ enum Command {
     Replay(replay::Replay),
     /// Ask scalers why, replay what they did, and tell them what to do.
     Scale(scale::Scale),
+    /// Run scaling cases: what scalers have to decide, when the load is so.
+    Test(test::Test),
     /// Build plugins.
     Plugin(plugin::Plugin),
     /// The demo's scrypt server.
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Tail(tail) => tail.run(),
         Command::Replay(replay) => replay.run(),
         Command::Scale(scale) => scale.run(),
+        Command::Test(test) => test.run(),
         Command::Plugin(plugin) => plugin.run(),
         Command::DemoServer(server) => server.run(),
         Command::CompilePlugin(compile) => compile.run(),
