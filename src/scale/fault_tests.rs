@@ -18,7 +18,6 @@ use std::time::Duration;
 
 const SECOND: i64 = 1_000_000_000;
 const TRACES: u64 = 10_000;
-const TICKS: u32 = 6;
 
 /// A generator of its own, so that a failing trace can be run again.
 struct Dice(u64);
@@ -322,7 +321,8 @@ fn traces(numbers: std::ops::Range<u64>) -> Count {
         let mut controllers: Vec<Controller> =
             (0..controllers).map(|_| Controller::new(&mut dice, &workload)).collect();
         runtime.block_on(async {
-            for _ in 0..TICKS {
+            // Most are short; some are long enough for a direction that turns again and again.
+            for _ in 0..if trace.is_multiple_of(4) { 12 } else { 4 } {
                 for controller in &mut controllers {
                     controller.fault(&mut dice);
                     controller.turn(trace, &mut count).await;
