@@ -31,5 +31,7 @@ mod plugins;
 mod poison;
 mod replay;
 mod scale;
+mod scaling;
 mod swap;
+mod workers;
 mod zoo;

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::codec::Codec;
 use crate::config::{Config, Mistake, Named};
 use crate::error::did_you_mean;
-use crate::event::columns::{BODY, SOURCE};
+use crate::event::columns::{BODY, PART, SOURCE, Type};
 use crate::event::{Kind, TableName};
 use crate::pipeline::{Flow, Graph, StageConfig};
 use crate::plugin::{Account, Configured, Contract, Instance, Library, Limits, Lookup, Plugin, World};
@@ -343,7 +343,11 @@ fn flow_of(source: &source::Config) -> Flow {
         source::Config::Http(_) => true,
         source::Config::Scrape(_) | source::Config::Internal(_) | source::Config::Processes(_) => false,
     };
-    Flow::of_source(source.kind(), open)
+    let mut flow = Flow::of_source(source.kind(), open);
+    if source.multiline() {
+        flow.columns.insert(PART.to_owned(), Type::Int64);
+    }
+    flow
 }
 
 /// What comes in of these names. One that could not be read may bring any column, of whichever kind of event.

@@ -145,7 +145,7 @@ impl Sources {
             stop: CancellationToken::new(),
             failed: failures,
             open: still_open,
-            figures: Figures::new(Metrics::default(), store.clone(), ledger.clone(), logs.clone()),
+            figures: Figures::new(Metrics::default(), store.clone(), ledger.clone(), logs.clone(), clock.clone()),
         };
         let fetch = Arc::new(Fetcher(client));
         let starting = Starting { checked, slots, library, store, workloads, running, fetch, clock, failed, open };

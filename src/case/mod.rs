@@ -261,6 +261,11 @@ impl fmt::Display for Place {
     }
 }
 
+/// Rows as a case writes them, as the table that a query would answer.
+pub fn table(rows: &[&toml::Table]) -> Result<arrow::array::RecordBatch> {
+    table::batch(table::columns(rows)?, rows.len())
+}
+
 /// The case files of a folder, in the order of their names.
 pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let listing = std::fs::read_dir(folder)

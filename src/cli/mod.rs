@@ -19,6 +19,7 @@ mod scale;
 mod server;
 mod stop;
 mod tail;
+mod test;
 
 use crate::app;
 use crate::error::Result;
@@ -68,6 +69,8 @@ enum Command {
     Capture(capture::Capture),
     /// Ask scalers why, replay what they did, and tell them what to do.
     Scale(scale::Scale),
+    /// Run scaling cases: what scalers have to decide, when the load is so.
+    Test(test::Test),
     /// Build plugins.
     Plugin(plugin::Plugin),
     /// The demo's scrypt server.
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Replay(replay) => replay.run(),
         Command::Capture(capture) => capture.run(),
         Command::Scale(scale) => scale.run(),
+        Command::Test(test) => test.run(),
         Command::Plugin(plugin) => plugin.run(),
         Command::DemoServer(server) => server.run(),
         Command::CompilePlugin(compile) => compile.run(),

@@ -1,6 +1,7 @@
 //! every mistake at its line, and a reference that names every key
 
 use super::*;
+use crate::codec::multiline;
 use crate::net::{Limits as ListenLimits, Tls};
 use crate::plugin::Limits;
 use crate::source::{file, http, internal, processes, scrape, stdin};
@@ -140,6 +141,7 @@ fn the_reference_names_every_key() {
         ("### `type = \"file\"`", keys::<file::Config>()),
         ("### `type = \"stdin\"`", keys::<stdin::Config>()),
         ("### `type = \"http\"`", keys::<http::Config>()),
+        ("### `multiline`", keys::<multiline::Config>()),
         ("### `type = \"scrape\"`", keys::<scrape::Config>()),
         ("### `type = \"processes\"`", keys::<processes::Config>()),
         ("### `type = \"internal\"`", keys::<internal::Config>()),

@@ -37,6 +37,8 @@ pub const KIND: &str = "kind";
 pub const VALUE: &str = "value";
 /// A metric's labels.
 pub const LABELS: &str = "labels";
+/// Which part of a larger event a log is, from 1; absent where it is whole.
+pub const PART: &str = "part";
 /// The original bytes of an event whose `body` is something else. It never reaches a table, only dead letters.
 pub const RAW: &str = "__raw";
 

@@ -16,7 +16,10 @@ pub mod evidence;
 pub mod policy;
 pub mod record;
 pub mod backtest;
+pub mod case;
 pub mod actuator;
+#[cfg(test)]
+mod fault_tests;
 
 pub use actuator::{Actuator, Outcome, Status};
 pub use deciders::{Decide, Decider, Deciders};

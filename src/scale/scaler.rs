@@ -234,6 +234,8 @@ pub struct Scaler {
     started: bool,
     /// whether that number is on disk since before
     remembered: bool,
+    /// whether nothing was remembered at all
+    first: bool,
     /// the last tick's number; ticks only grow, whatever the clock does
     tick: i64,
     orders: mpsc::Receiver<(Command, oneshot::Sender<Result<String>>)>,
@@ -294,11 +296,10 @@ impl Scaler {
         });
         let policy = config.policy();
         let remembered = last.as_ref().is_some_and(|last| policy.within(last.decided) == last.decided);
+        let first = last.is_none();
         let memory = last.unwrap_or_else(|| {
-            // What runs already (others may have started it) is not taken away by a first start.
-            let running = parts.actuator.status().asked;
-            let decided = config.initial.unwrap_or(config.min).max(running);
-            Memory { decided, history: History::begin(parts.clock.now(), decided), ..Memory::default() }
+            let decided = config.initial.unwrap_or(config.min);
+            Memory { decided, ..Memory::default() }
         });
         if memory.promoted.is_some() && memory.promoted == parts.deciders.shadow.as_ref().map(Decider::identity) {
             parts.deciders.promote();
@@ -317,6 +318,7 @@ impl Scaler {
             memory,
             started: false,
             remembered,
+            first,
             tick: 0,
             orders,
             doing: JoinSet::new(),
@@ -486,8 +488,15 @@ impl Scaler {
         memory
     }
 
+    /// Waits for what is under way, and records its outcomes.
+    pub(super) async fn settle(&mut self) {
+        while let Some(done) = self.doing.join_next().await {
+            self.follow(done).await;
+        }
+    }
+
     /// Does what an operator says: it is on disk before this returns, and the next tick heeds it.
-    async fn obey(&mut self, command: Command) -> Result<String> {
+    pub(super) async fn obey(&mut self, command: Command) -> Result<String> {
         let mut memory = self.memory.clone();
         let told = match command {
             Command::Order(order) => {
@@ -534,7 +543,9 @@ impl Scaler {
         if self.parts.actuator.shared() {
             return self.start_shared().await;
         }
-        let replicas = self.policy.within(self.memory.decided);
+        // What runs already (others may have started it) is not taken away by a first start.
+        let running = if self.first { self.parts.actuator.status().asked } else { 0 };
+        let replicas = self.policy.within(self.memory.decided.max(running));
         let reason = match self.remembered {
             true => "Started again with the number last decided.",
             false => "Started for the first time, or with a number that the policy did not allow before.",
@@ -542,6 +553,9 @@ impl Scaler {
         let decision =
             Decision { replicas, desired: None, believed: replicas, clamps: Vec::new(), reason: reason.to_owned() };
         let mut memory = self.memory.clone();
+        if self.first {
+            memory.history = History::begin(self.tick, replicas);
+        }
         memory.history.note(&self.policy, self.tick, replicas, if self.remembered { replicas } else { 0 }, replicas);
         memory.decided = replicas;
         let written = Decided {

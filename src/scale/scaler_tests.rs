@@ -205,9 +205,7 @@ fn world(proposes: u32) -> Shared {
 
 /// Waits for what is under way, as the loop does.
 async fn settle(scaler: &mut Scaler) {
-    while let Some(done) = scaler.doing.join_next().await {
-        scaler.follow(done).await;
-    }
+    scaler.settle().await;
 }
 
 #[tokio::test]
