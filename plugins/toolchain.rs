@@ -118,7 +118,10 @@ fn clean(cargo: &Path) -> Command {
 
 fn sysroot(rustc: &Path) -> Result<PathBuf, String> {
     let output = Command::new(rustc).args(["--print", "sysroot"]).output();
-    let output = output.map_err(|error| format!("{} --print sysroot: {error}", rustc.display()))?;
+    let output = output.map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no Rust (rustc is not on the PATH); install it from https://rustup.rs, then: rustup target add wasm32-unknown-unknown".to_owned(),
+        _ => format!("{} --print sysroot: {error}", rustc.display()),
+    })?;
     Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
 }
 

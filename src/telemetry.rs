@@ -322,6 +322,15 @@ impl Metrics {
         made.unwrap_or_default()
     }
 
+    /// The counter of this name and these labels that somebody else counts, in fractions too; made if it is new.
+    pub fn total(&self, name: &'static str, help: &'static str, labels: &[(&'static str, &str)]) -> Gauge {
+        let get = |cell: &Cell| match cell {
+            Cell::Gauge(gauge) => Some(gauge.clone()),
+            Cell::Counter(_) | Cell::Histogram(_) => None,
+        };
+        self.cell(name, help, "counter", labels, || Cell::Gauge(Gauge::default()), get).unwrap_or_default()
+    }
+
     /// The histogram of this name and these labels, made with these ascending bounds if it is new.
     pub fn histogram(
         &self,

@@ -179,6 +179,72 @@ fn a_column_that_nobody_makes() {
 }
 
 #[test]
+fn types_are_followed_from_plugin_to_plugin_to_table_to_signal() {
+    let dir = tempfile::tempdir().unwrap();
+    let cut = |name: &str, types: &str| {
+        format!(
+            "[stages.{name}]\ntype = \"parser\"\ninputs = [\"web\"]\nplugin = \"regex\"\n\
+             settings = {{ pattern = \"(?<n>[0-9]+)\"{types} }}\n"
+        )
+    };
+    // Two inputs of a table, or of a stage: a column has one type.
+    let whole = ", types = { n = \"int64\" }";
+    let two = |a: &str, b: &str| {
+        WEB.replace("inputs = [\"parsed\"]", "inputs = [\"parsed\", \"one\", \"two\"]")
+            + &cut("one", a)
+            + &cut("two", b)
+    };
+    assert_eq!(check(dir.path(), &two(whole, whole)), (Some(0), String::new()));
+    assert_eq!(check(dir.path(), &two(whole, ", types = { n = \"float64\" }")), (Some(0), String::new()));
+    let (code, said) = check(dir.path(), &two(whole, ""));
+    assert_eq!(code, Some(1));
+    assert!(said.starts_with("web.toml:11: tables.access: "), "{said}");
+    assert!(said.contains("the column `n` is int64 from `one` and utf8 from `two`"), "{said}");
+    let kept = "[stages.kept]\ntype = \"filter\"\ninputs = [\"one\", \"two\"]\nplugin = \"drop-where\"\n\
+                settings = { field = \"n\", equals = 1 }\n[tables.kept]\ninputs = [\"kept\"]\n";
+    let (_, said) = check(dir.path(), &(WEB.to_owned() + &cut("one", whole) + &cut("two", "") + kept));
+    assert!(said.contains("stages.kept: the column `n` is int64 from `one` and utf8 from `two`"), "{said}");
+    // An enricher that would make another type of a column.
+    let printed = |column: &str| {
+        WEB.replace("inputs = [\"parsed\"]", "inputs = [\"printed\"]")
+            + &format!(
+                "[stages.printed]\ntype = \"enricher\"\ninputs = [\"parsed\"]\nplugin = \"fingerprint\"\n\
+                 settings = {{ fields = [\"body\"], column = \"{column}\" }}\n"
+            )
+    };
+    assert_eq!(check(dir.path(), &printed("print")), (Some(0), String::new()));
+    let (code, said) = check(dir.path(), &printed("status"));
+    assert_eq!(code, Some(1));
+    assert!(said.contains("it makes the column `status` as utf8, and events have it as int64"), "{said}");
+    // A signal is a number.
+    let signal =
+        |sql: &str| format!("{WEB}{SCALED}").replace("SELECT count(*) AS value FROM access WHERE status = 200", sql);
+    for good in [
+        "SELECT avg(bytes) FROM access",
+        "SELECT method, count(*) AS n FROM access GROUP BY method",
+        "SELECT plugin_parse('regex', body, '{\\\"pattern\\\": \\\"(?<n>[0-9]+)\\\", \\\"types\\\": {\\\"n\\\": \\\"int64\\\"}}')['n'] AS value FROM access",
+        "SELECT count(*) AS value FROM plugin_rows('stage:parsed', access)",
+    ] {
+        assert_eq!(check(dir.path(), &signal(good)), (Some(0), String::new()), "{good}");
+    }
+    for (wrong, says) in [
+        ("SELECT method AS value FROM access LIMIT 1", "the column `value` of its answer is utf8"),
+        ("SELECT max(timestamp) AS value FROM access", "the column `value` of its answer is timestamp"),
+        ("SELECT method, path FROM access LIMIT 1", "its answer has no number (`method` is utf8, `path` is utf8)"),
+        (
+            "SELECT plugin_parse('access-log', body)['path'] AS value FROM access",
+            "the column `value` of its answer is utf8",
+        ),
+        ("SELECT plugin_parse('acess-log', body)['status'] AS value FROM access", "did you mean `access-log`?"),
+        ("SELECT avg(statsu) AS value FROM plugin_rows('access-log', access)", "did you mean `status`?"),
+    ] {
+        let (code, said) = check(dir.path(), &signal(wrong));
+        assert_eq!(code, Some(1), "{wrong}: {said}");
+        assert!(said.starts_with("web.toml:18: ") && said.contains(says), "{wrong}: {said}");
+    }
+}
+
+#[test]
 fn files_that_are_missing() {
     let dir = tempfile::tempdir().unwrap();
     let none = run(dir.path(), &["check", "none.toml"]);

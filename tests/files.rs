@@ -175,3 +175,42 @@ fn odd_lines_are_kept() {
     assert!(dead[0]["reason"].as_str().unwrap().contains("104857600 bytes"), "{dead:?}");
     mill.stop();
 }
+
+const TRACES: &str = r#"
+[sources.app]
+type = "file"
+include = ["app.log"]
+multiline = { languages = ["java", "python"], timeout = "3s" }
+
+[tables.app]
+inputs = ["app"]
+"#;
+
+#[test]
+fn a_trace_over_kills_is_stored_once_and_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.log");
+    let write = |text: &str| {
+        OpenOptions::new().append(true).create(true).open(&path).unwrap().write_all(text.as_bytes()).unwrap();
+    };
+    let first = |n: usize| {
+        format!("2026-11-24 18:00:0{n} ERROR no {n}\njava.lang.IllegalStateException: {n}\n\tat a.B.c(B.java:1)\n")
+    };
+    let last = "Caused by: java.io.IOException: x\n\tat a.B.d(B.java:2)\n\t... 1 more\n";
+    let mut want = Vec::new();
+    for n in 0..3 {
+        write(&first(n));
+        let mill = Mill::start(dir.path(), TRACES);
+        // Those before are there, at the latest with the first line of this one, which is held.
+        mill.wait_for("SELECT count(*) FROM app", i64::try_from(n).unwrap());
+        mill.kill();
+        write(last);
+        want.push(format!("{}{}", first(n), last.trim_end()));
+    }
+    let mill = Mill::start(dir.path(), TRACES);
+    mill.wait_for("SELECT count(*) FROM app", 3);
+    let bodies = mill.rows("SELECT body FROM app ORDER BY body");
+    assert_eq!(bodies.iter().map(|row| row["body"].as_str().unwrap()).collect::<Vec<_>>(), want);
+    assert_eq!(mill.number("SELECT sum(cuts) FROM tidemill.targets WHERE source = 'app'"), 0);
+    mill.stop();
+}

@@ -159,3 +159,139 @@ fn kills_in_the_middle_double_and_lose_nothing() {
     assert_eq!(mill.number("SELECT count(*) FROM tidemill.replays WHERE outcome = 'landed'"), 8000);
     mill.stop();
 }
+
+/// Old lines, kept raw by themselves.
+const KEPT: &str = r#"
+[store]
+flush_age = "300ms"
+
+[sources.web]
+type = "http"
+
+[sources.other]
+type = "http"
+
+[tables.raw]
+inputs = ["web", "other"]
+"#;
+
+/// The same with a parser for what comes from now on.
+const PARSED: &str = r#"
+[stages.parsed]
+type = "parser"
+inputs = ["web"]
+plugin = "access-log"
+
+[tables.access]
+inputs = ["parsed"]
+"#;
+
+fn line(id: u64) -> String {
+    format!("10.0.0.1 - - [10/Oct/2000:13:55:36 -0700] \"GET /{id} HTTP/1.0\" 200 {id}\n")
+}
+
+fn push_raw(mill: &Mill, source: &str, lines: &str) {
+    let reply = mill.post(&format!("/v1/ingest/{source}"), &[("Content-Type", "text/plain")], lines.as_bytes());
+    assert_eq!(reply.status, 200, "{}", reply.body);
+}
+
+fn replay_table(dir: &Path, mill: &Mill, more: &[&str]) -> (bool, String) {
+    let url = mill.url();
+    let arguments = ["replay", "table", "raw", "--url", &url].iter().chain(more).copied().collect::<Vec<_>>();
+    let output = run(dir, &arguments);
+    (output.status.success(), stdout(&output) + &stderr(&output))
+}
+
+#[test]
+fn old_lines_go_through_a_new_parser_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mill = Mill::start(dir.path(), KEPT);
+    push_raw(&mill, "web", &(0..3000).map(line).collect::<String>());
+    push_raw(&mill, "web", "nonsense\n");
+    push_raw(&mill, "other", &line(7));
+    mill.stop();
+
+    let mill = Mill::start(dir.path(), &format!("{KEPT}{PARSED}"));
+    let stage = ["--stage", "parsed"];
+    let (good, said) = replay_table(dir.path(), &mill, &[&stage[..], &["--dry-run"]].concat());
+    let left = "whose source does not lead to the stage: 1";
+    assert!(good && said.starts_with("would take 3001 rows (already done: 0; ") && said.contains(left), "{said}");
+    let (good, said) = replay_table(dir.path(), &mill, &stage);
+    assert!(good && said.starts_with("taken 3001: 3000 rows made, 1 failed\n"), "{said}");
+    assert_eq!(mill.number("SELECT count(DISTINCT bytes) FROM access"), 3000);
+    assert_eq!(mill.number("SELECT count(*) FROM access"), 3000);
+    assert_eq!(mill.number("SELECT count(*) FROM tidemill.dead_letters WHERE stage = 'parsed'"), 1);
+    assert_eq!(
+        mill.number("SELECT count(*) FROM access WHERE source = 'web' AND client = '10.0.0.1' AND status = 200"),
+        3000
+    );
+    // What is done is done, also for a part of the time; what came since is not.
+    let (good, said) = replay_table(dir.path(), &mill, &[&stage[..], &["--last", "1h"]].concat());
+    assert!(good && said.contains("taken 0: 0 rows made, 0 failed\nleft alone: 3001 already done"), "{said}");
+    push_raw(&mill, "web", &line(5000));
+    let (good, said) = replay_table(dir.path(), &mill, &stage);
+    assert!(good && said.starts_with("taken 1: 1 rows made, 0 failed\n"), "{said}");
+    // Into a table of its own, which nobody knew before.
+    let into = [&stage[..], &["--into", "access_again"]].concat();
+    let (good, said) = replay_table(dir.path(), &mill, &into);
+    assert!(good && said.starts_with("taken 3002: 3001 rows made, 1 failed\n"), "{said}");
+    assert_eq!(mill.number("SELECT count(DISTINCT bytes) FROM access_again"), 3001);
+    let (good, said) = replay_table(dir.path(), &mill, &[&into[..], &["--again", "--last", "1h"]].concat());
+    assert!(good && said.starts_with("taken 3002: 3001 rows made, 1 failed\n"), "{said}");
+    assert_eq!(mill.number("SELECT count(*) FROM access_again"), 6002);
+    let (good, said) = replay_table(dir.path(), &mill, &into);
+    assert!(good && said.starts_with("taken 0: "), "{said}");
+
+    for (wrong, says) in [
+        (&["--stage", "parset"][..], "there is no stage `parset`; did you mean `parsed`?"),
+        (&["--stage", "parsed", "--into", "raw"], "would go into `raw` itself"),
+        (&["--stage", "parsed", "--into", "Raw"], "cannot name a table"),
+    ] {
+        let (good, said) = replay_table(dir.path(), &mill, wrong);
+        assert!(!good && said.contains(says), "{said}");
+    }
+    let url = mill.url();
+    let output = run(dir.path(), &["replay", "table", "rwa", "--stage", "parsed", "--url", &url]);
+    assert!(!output.status.success() && stderr(&output).contains("did you mean `raw`?"), "{}", stderr(&output));
+    mill.stop();
+}
+
+#[test]
+fn a_table_replayed_over_kills_is_replayed_once() {
+    let mut dice = Dice::new();
+    let dir = tempfile::tempdir().unwrap();
+    let mill = Mill::start(dir.path(), KEPT);
+    for part in 0..60 {
+        push_raw(&mill, "web", &(part * 1000..(part + 1) * 1000).map(line).collect::<String>());
+    }
+    mill.stop();
+    let pipeline = format!("{KEPT}{PARSED}");
+    let mut interrupted = 0;
+    for _ in 0..6 {
+        let mill = Mill::start(dir.path(), &pipeline);
+        let before = mill.number("SELECT count(*) FROM access");
+        if before == 60_000 {
+            break;
+        }
+        std::thread::scope(|scope| {
+            let url = mill.url();
+            let asking = scope.spawn(move || {
+                run(Path::new("."), &["replay", "table", "raw", "--stage", "parsed", "--url", &url]).status.success()
+            });
+            assert!(patiently(|| mill.number("SELECT count(*) FROM access") > before));
+            std::thread::sleep(Duration::from_millis(dice.below(60)));
+            mill.kill();
+            interrupted += usize::from(!asking.join().unwrap());
+        });
+        println!("{before} before this kill");
+    }
+    let mill = Mill::start(dir.path(), &pipeline);
+    let landed = mill.number("SELECT count(*) FROM access");
+    let (good, said) = replay_table(dir.path(), &mill, &["--stage", "parsed"]);
+    assert!(good, "{said}");
+    println!("{interrupted} replays were interrupted; {landed} had landed before the last one");
+    assert!(interrupted > 0 && landed > 0);
+    assert_eq!(mill.number("SELECT count(*) FROM access"), 60_000);
+    assert_eq!(mill.number("SELECT count(DISTINCT bytes) FROM access"), 60_000);
+    mill.stop();
+}

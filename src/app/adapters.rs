@@ -1,5 +1,6 @@
 //! small pieces that fit one part's socket to another part's plug
 
+use super::capture::Captor;
 use super::reload::Reload;
 use super::replay::Replayer;
 use crate::clock::{self, Clock};
@@ -10,8 +11,10 @@ use crate::query;
 use crate::scale::{Ask, Command, DECISIONS, Decide, Desk, Ledger, Order};
 use crate::server;
 use crate::server::admin::Admin;
+use crate::server::capture::{self, Captured};
 use crate::server::health::Health;
 use crate::server::replay::{Asked, Report};
+use crate::server::replay_table;
 use crate::server::tail::{Rows, TailDoor};
 use crate::store::{Append, Store, adapt};
 use crate::units::Span;
@@ -140,11 +143,12 @@ pub(super) struct AdminDoor {
     store: Store,
     replayer: Replayer,
     reload: Arc<Reload>,
+    captor: Captor,
 }
 
 impl AdminDoor {
-    pub fn new(store: Store, replayer: Replayer, reload: Arc<Reload>) -> AdminDoor {
-        AdminDoor { store, replayer, reload }
+    pub fn new(store: Store, replayer: Replayer, reload: Arc<Reload>, captor: Captor) -> AdminDoor {
+        AdminDoor { store, replayer, reload, captor }
     }
 }
 
@@ -155,6 +159,14 @@ impl Admin for AdminDoor {
 
     fn replay(&self, asked: Asked) -> BoxFuture<'_, Result<Report>> {
         Box::pin(self.replayer.replay(asked))
+    }
+
+    fn replay_table(&self, asked: replay_table::Asked) -> BoxFuture<'_, Result<replay_table::Report>> {
+        Box::pin(self.replayer.replay_table(asked))
+    }
+
+    fn capture(&self, asked: capture::Asked) -> BoxFuture<'_, Result<Captured>> {
+        Box::pin(self.captor.capture(asked))
     }
 
     fn reload(&self) -> BoxFuture<'_, Result<serde_json::Value>> {

@@ -81,7 +81,15 @@ fn open(
         account: Arc::new(Account::default()),
     };
     match Instance::new(library.engine(), configured.clone()) {
-        Ok(instance) => Ok(CheckedPlugin { contract: instance.contract().clone(), configured }),
+        Ok(instance) => {
+            let contract = instance.contract().clone();
+            // A shadow hears the scaler's advisers; advisers hear none.
+            let hears = name == SHADOW && !scaler.config.advisers.is_empty();
+            match contract.unmet(scaler.config.signals.keys().map(String::as_str), hears) {
+                Some(unmet) => Err(wrong("plugin", format!("plugin `{}`: {unmet}", adviser.plugin))),
+                None => Ok(CheckedPlugin { contract, configured }),
+            }
+        }
         Err(error) => {
             let key = setting(&adviser.settings, error.message())
                 .map_or_else(|| "settings".to_owned(), |setting| format!("settings.{setting}"));

@@ -4,17 +4,19 @@
 //! query planned.
 
 use super::advisers;
+use super::plugins::{self, Lent};
+use crate::clock::Clock;
 use crate::codec::Codec;
 use crate::config::{Config, Mistake, Named};
 use crate::error::did_you_mean;
-use crate::event::columns::{BODY, SOURCE};
+use crate::event::columns::{BODY, PART, SOURCE, Type};
 use crate::event::{Kind, TableName};
 use crate::pipeline::{Flow, Graph, StageConfig};
 use crate::plugin::{Account, Configured, Contract, Instance, Library, Limits, Lookup, Plugin, World};
 use crate::query;
 use crate::scale::Config as ScalerConfig;
 use crate::source;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -66,7 +68,7 @@ pub fn check(
     let stages = stages(&config, library, &mut mistakes);
     let scalers = scalers(&config, library, &mut mistakes);
     let advisers = advisers::check(&config, library, &mut mistakes);
-    finish(config, stages, scalers, advisers, mistakes, system)
+    finish(config, library, stages, scalers, advisers, mistakes, system)
 }
 
 /// A mistake in a stage that goes on as it was: its name, and what is wrong.
@@ -93,12 +95,13 @@ pub(super) fn check_anew(
         broken.extend(Vec::into_iter(own).map(|mistake| (name.clone(), mistake)));
         stages.insert(name.clone(), kept.clone());
     }
-    Ok((finish(config, stages, BTreeMap::new(), BTreeMap::new(), mistakes, system)?, broken))
+    Ok((finish(config, library, stages, BTreeMap::new(), BTreeMap::new(), mistakes, system)?, broken))
 }
 
 /// Checks what is between the parts.
 fn finish(
     config: Config,
+    library: &Library,
     stages: BTreeMap<String, CheckedPlugin>,
     scalers: BTreeMap<String, CheckedPlugin>,
     advisers: BTreeMap<(String, String), CheckedPlugin>,
@@ -108,7 +111,13 @@ fn finish(
     let graph = graph(&config, &mut mistakes);
     let flows = flows(&config, &graph, &stages, &mut mistakes);
     let known = tables(&config, &flows, system, &mut mistakes);
-    let signals = signals(&config, &known, &mut mistakes);
+    let plugins: Arc<dyn query::Plugins> = Arc::new(Lent {
+        library: library.clone(),
+        stages: plugins::as_checked(stages.clone()),
+        ledger: None,
+        clock: Clock::system(),
+    });
+    let signals = signals(&config, &known, &plugins, &mut mistakes);
     references(&config, &mut mistakes);
     if !mistakes.is_empty() {
         mistakes.sort_by(|a, b| a.place.cmp(&b.place));
@@ -157,6 +166,10 @@ fn scalers(config: &Config, library: &Library, mistakes: &mut Vec<Mistake>) -> B
             continue;
         }
         if let Some(done) = configure(library, plugin, scaler, &said.settings, said.limits, BTreeMap::new(), mistakes) {
+            let signals = said.signals.keys().map(String::as_str);
+            if let Some(unmet) = done.contract.unmet(signals, !said.advisers.is_empty()) {
+                mistakes.push(scaler.places.mistake("plugin", format!("plugin `{}`: {unmet}", said.plugin)));
+            }
             checked.insert(scaler.name.clone(), done);
         }
     }
@@ -330,14 +343,19 @@ fn flow_of(source: &source::Config) -> Flow {
         source::Config::Http(_) => true,
         source::Config::Scrape(_) | source::Config::Internal(_) | source::Config::Processes(_) => false,
     };
-    Flow::of_source(source.kind(), open)
+    let mut flow = Flow::of_source(source.kind(), open);
+    if source.multiline() {
+        flow.columns.insert(PART.to_owned(), Type::Int64);
+    }
+    flow
 }
 
 /// What comes in of these names. One that could not be read may bring any column, of whichever kind of event.
-fn inputs(flows: &BTreeMap<String, Flow>, names: &[String]) -> Vec<Flow> {
-    let known = || names.iter().filter_map(|name| flows.get(name));
+fn inputs(flows: &BTreeMap<String, Flow>, names: &[String]) -> Vec<(String, Flow)> {
+    let known = || names.iter().filter_map(|name| Some((name, flows.get(name)?)));
     let unknown = known().count() < names.len();
-    known().map(|flow| Flow { open: flow.open || unknown, ..flow.clone() }).collect()
+    let flow = |(name, flow): (&String, &Flow)| (name.clone(), Flow { open: flow.open || unknown, ..flow.clone() });
+    known().map(flow).collect()
 }
 
 /// The tables that queries may read, with the columns they will have.
@@ -380,6 +398,7 @@ fn tables(
 fn signals(
     config: &Config,
     known: &[query::Known],
+    plugins: &Arc<dyn query::Plugins>,
     mistakes: &mut Vec<Mistake>,
 ) -> BTreeMap<(String, String), Vec<TableName>> {
     let mut reads = BTreeMap::new();
@@ -389,13 +408,44 @@ fn signals(
             mistakes.push(scaler.places.mistake("signals", format!("it has no signals; give it one: {example}")));
         }
         for (signal, sql) in &scaler.config.signals {
-            match query::check(sql, known) {
-                Ok(checked) => drop(reads.insert((scaler.name.clone(), signal.clone()), checked.tables)),
+            match query::check(sql, known, Some(plugins)) {
+                Ok(checked) => {
+                    if let Some(why) = no_figure(&checked) {
+                        mistakes.push(scaler.places.mistake(&format!("signals.{signal}"), why));
+                    }
+                    reads.insert((scaler.name.clone(), signal.clone()), checked.tables);
+                }
                 Err(error) => mistakes.push(scaler.places.mistake(&format!("signals.{signal}"), error)),
             }
         }
     }
     reads
+}
+
+/// Why no decider can read a figure out of a signal's answer, if that is known already.
+fn no_figure(checked: &query::Checked) -> Option<String> {
+    let fields = checked.schema.fields();
+    if checked.guessed || fields.is_empty() {
+        return None;
+    }
+    let r#type =
+        |field: &Field| crate::event::Type::of(field.data_type()).map_or("of another type", |known| known.word());
+    let number = |field: &Field| field.data_type().is_numeric();
+    match fields.iter().find(|field| field.name() == "value") {
+        Some(value) if !number(value) => Some(format!(
+            "the column `value` of its answer is {}; a signal is a number: count(*), or CAST(… AS DOUBLE)",
+            r#type(value)
+        )),
+        None if !fields.iter().any(|field| number(field)) => {
+            let all: Vec<String> =
+                fields.iter().map(|field| format!("`{}` is {}", field.name(), r#type(field))).collect();
+            Some(format!(
+                "its answer has no number ({}); a signal is one: count(*) AS value, or CAST(… AS DOUBLE) AS value",
+                all.join(", ")
+            ))
+        }
+        Some(_) | None => None,
+    }
 }
 
 /// Names of one part that another part says: workloads.

@@ -1,7 +1,8 @@
 //! what Tidemill counts about itself, brought up to date before anybody looks
 
 use super::ledger::Ledger;
-use crate::source::Progress;
+use crate::clock::Clock;
+use crate::source::{Progress, processes};
 use crate::store::Store;
 use crate::telemetry::{Logs, Metrics};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,11 +23,12 @@ pub(super) struct Figures {
     ledger: Ledger,
     sources: Arc<Mutex<Followed>>,
     logs: Logs,
+    clock: Clock,
 }
 
 impl Figures {
-    pub fn new(metrics: Metrics, store: Store, ledger: Ledger, logs: Logs) -> Figures {
-        Figures { metrics, store, ledger, sources: Arc::default(), logs }
+    pub fn new(metrics: Metrics, store: Store, ledger: Ledger, logs: Logs, clock: Clock) -> Figures {
+        Figures { metrics, store, ledger, sources: Arc::default(), logs, clock }
     }
 
     /// The sources to tell of.
@@ -86,6 +88,8 @@ impl Figures {
                 self.metrics.gauge("tidemill_plugin_memory_max_bytes", "largest memory of a stage's plugin", &labels);
             memory.set(totals.memory_bytes_max as f64);
         }
+        self.own_figures();
+        let now = self.clock.now();
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (name, progress) in &sources {
             let labels = [("source", name.as_str())];
@@ -94,8 +98,18 @@ impl Figures {
                 |of: fn(&crate::source::Standing) -> u64| standings.iter().map(|(_, standing)| of(standing)).sum();
             self.count("tidemill_source_events_total", "events a source has handed over", &labels, sum(|s| s.events));
             self.count("tidemill_source_bytes_total", "bytes a source has read", &labels, sum(|s| s.bytes));
-            let behind = self.metrics.gauge("tidemill_source_behind", "bytes or samples known to wait", &labels);
+            self.count(
+                "tidemill_source_cuts_total",
+                "places where an event of several lines was cut",
+                &labels,
+                sum(|s| s.cuts),
+            );
+            let behind =
+                self.metrics.gauge("tidemill_source_behind", "bytes, samples or pushes known to wait", &labels);
             behind.set(sum(|s| s.behind) as f64);
+            let lag = standings.iter().map(|(_, standing)| standing.lag_seconds(now)).fold(0.0, f64::max);
+            let help = "since when a source has not been caught up, in seconds";
+            self.metrics.gauge("tidemill_source_lag_seconds", help, &labels).set(lag);
         }
         self.count(
             "tidemill_logs_dropped_total",
@@ -103,6 +117,15 @@ impl Figures {
             &[],
             self.logs.dropped(),
         );
+    }
+
+    /// What this very process has used.
+    fn own_figures(&self) {
+        let Some(used) = processes::used_by_us() else { return };
+        let cpu = self.metrics.total("process_cpu_seconds_total", "processor time of this process, in seconds", &[]);
+        cpu.set(used.cpu_seconds);
+        let memory = self.metrics.gauge("process_resident_memory_bytes", "resident memory of this process", &[]);
+        memory.set(used.memory_bytes);
     }
 
     fn store_figures(&self) {

@@ -7,13 +7,17 @@
 
 mod adapters;
 mod advisers;
+mod capture;
 mod check;
 mod figures;
 mod freshness;
 mod ledger;
+mod plugins;
 mod replay;
+mod replay_table;
 mod reload;
 mod sources;
+mod spans;
 mod swaps;
 mod system;
 
@@ -37,6 +41,7 @@ use crate::source::processes::Running;
 use crate::store::{self, Store, TableOptions};
 use crate::telemetry;
 use adapters::{AdminDoor, Asker, HealthDoor, Recorder, ScaleDoor, Tailer};
+use capture::Captor;
 use freshness::Watch;
 use ledger::Ledger;
 use reload::{Reload, Slots};
@@ -168,10 +173,22 @@ impl App {
         };
         let sources = Sources::start(sources, once)?;
         let engine = open_engine(&checked, &store, &sources, &ledger, &workloads, &clock)?;
+        engine.lend(Arc::new(plugins::Lent {
+            library: library.as_ref().clone(),
+            stages: plugins::in_slots(slots.clone()),
+            ledger: Some(ledger.clone()),
+            clock: clock.clone(),
+        }));
         let watch = Arc::new(Watch::new(&checked, &sources));
         let (scalers, desks) = start_scalers(&checked, &library, &store, &engine, &watch, &workloads, &clock)?;
         let standings = desks.iter().map(|(name, desk)| (name.clone(), desk.standing())).collect();
         let board = Board::new(standings, clock.clone());
+        let captor = Captor {
+            slots: slots.clone(),
+            library: library.as_ref().clone(),
+            filled: checked.config.filled.clone(),
+            clock: clock.clone(),
+        };
         let reload = Arc::new(Reload::new(reload::Parts {
             files: options.files,
             variables: options.variables,
@@ -188,12 +205,12 @@ impl App {
         let draining = Arc::new(AtomicBool::new(false));
         let figures = sources.figures.clone();
         let stages = checked.stages.keys().cloned().collect();
-        let replayer = Replayer::new(engine.clone(), sources.doors(), stages, clock.clone());
+        let replayer = Replayer::new(engine.clone(), store.clone(), sources.doors(), stages, clock.clone());
         let parts = server::Parts {
             query: Arc::new(engine.clone()),
             inlets: sources.inlets(),
             tail: Arc::new(Tailer { store: store.clone() }),
-            admin: Arc::new(AdminDoor::new(store.clone(), replayer, reload.clone())),
+            admin: Arc::new(AdminDoor::new(store.clone(), replayer, reload.clone(), captor)),
             scale: Arc::new(ScaleDoor { desks, clock: clock.clone() }),
             health: Arc::new(HealthDoor { draining: draining.clone() }),
             metrics: Arc::new(move || figures.render()),
@@ -442,6 +459,10 @@ fn start_scalers(
         // A workload that nothing scales runs once.
         if !checked.config.scalers.iter().any(|scaler| scaler.config.workload == workload.name) {
             let actuator = workloads.get(&workload.name).ok_or_else(|| unchecked(&workload.name))?.clone();
+            // One that lives without us is left as it is.
+            if actuator.shared() {
+                continue;
+            }
             phase.tasks.spawn(async move {
                 if let Err(error) = actuator.apply(1).await {
                     tracing::error!(%error, "a workload did not start");

@@ -19,6 +19,7 @@ use crate::event::row_json::{self, Row};
 use crate::event::{Accepted, Ack, Batch, Delivery, Replay};
 use crate::query;
 use crate::server::replay::{Asked, Report};
+use crate::store::Store;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
@@ -35,11 +36,13 @@ const LETTERS_MAX: u64 = 5000;
 /// Replays dead letters. Cloning shares it.
 #[derive(Clone)]
 pub(super) struct Replayer {
-    engine: query::Engine,
-    doors: Doors,
-    stages: Arc<[String]>,
-    clock: Clock,
-    busy: Arc<Mutex<()>>,
+    pub(super) engine: query::Engine,
+    pub(super) store: Store,
+    pub(super) doors: Doors,
+    pub(super) stages: Arc<[String]>,
+    pub(super) clock: Clock,
+    /// one replay at a time, of whichever sort
+    pub(super) busy: Arc<Mutex<()>>,
 }
 
 /// A dead letter as it is stored.
@@ -60,8 +63,8 @@ struct Group {
 
 impl Replayer {
     /// Of the letters in this engine's tables, through these doors; `stages` are all there are.
-    pub fn new(engine: query::Engine, doors: Doors, stages: Vec<String>, clock: Clock) -> Replayer {
-        Replayer { engine, doors, stages: stages.into(), clock, busy: Arc::default() }
+    pub fn new(engine: query::Engine, store: Store, doors: Doors, stages: Vec<String>, clock: Clock) -> Replayer {
+        Replayer { engine, store, doors, stages: stages.into(), clock, busy: Arc::default() }
     }
 
     /// Takes letters again, at most [`LETTERS_MAX`], and tells what became of them.
@@ -171,7 +174,7 @@ impl Replayer {
                     positions: vec![],
                     key: None,
                     patient: false,
-                    replay: Some(Replay { stage: stage.to_owned(), run: run.to_owned() }),
+                    replay: Some(Replay::Letters { stage: stage.to_owned(), run: run.to_owned() }),
                     ack,
                 };
                 self.doors.send(&source, delivery).await?;
@@ -197,7 +200,7 @@ impl Replayer {
         Ok(())
     }
 
-    async fn number(&self, sql: &str) -> Result<u64> {
+    pub(super) async fn number(&self, sql: &str) -> Result<u64> {
         let rows = ask(&self.engine, sql, 1).await?;
         let column = rows.columns().first().and_then(|column| column.as_primitive_opt::<arrow::datatypes::Int64Type>());
         let number = column.filter(|column| !column.is_empty()).map_or(0, |column| column.value(0));
@@ -228,12 +231,12 @@ fn letters(rows: &RecordBatch) -> Result<Vec<Letter>> {
     Ok((0..rows.num_rows()).map(letter).collect())
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
 /// Texts as SQL lists them; never empty.
-fn list(texts: &[String]) -> String {
+pub(super) fn list(texts: &[String]) -> String {
     let quoted: Vec<String> = texts.iter().map(|text| quoted(text)).chain(["''".to_owned()]).collect();
     quoted.join(", ")
 }
@@ -242,10 +245,10 @@ fn time(nanos: i64) -> String {
     DateTime::from_timestamp_nanos(nanos).to_rfc3339_opts(SecondsFormat::Nanos, true)
 }
 
-fn literal(nanos: i64) -> String {
+pub(super) fn literal(nanos: i64) -> String {
     format!("TIMESTAMP '{}'", time(nanos))
 }
 
-fn stopping() -> Error {
+pub(super) fn stopping() -> Error {
     Error::new(ErrorKind::Unavailable, "tidemill is stopping; what was not replayed yet waits for the next time")
 }

@@ -20,7 +20,7 @@ use crate::source::{self, Outlet, Progress, internal};
 use crate::store::{Append, Store};
 use crate::telemetry::{Logs, Metrics};
 use futures::future::BoxFuture;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -62,6 +62,8 @@ pub(super) struct Doors(Arc<Mutex<BTreeMap<String, Door>>>);
 struct Door {
     deliveries: mpsc::Sender<Delivery>,
     stages: Vec<String>,
+    /// the tables that events reach after each of them
+    tables: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Doors {
@@ -70,6 +72,12 @@ impl Doors {
         let doors = self.lock();
         let reaching = doors.iter().filter(|(_, door)| door.stages.iter().any(|name| name == stage));
         reaching.map(|(source, _)| source.clone()).collect()
+    }
+
+    /// The tables that events reach after a stage, in any lane.
+    pub fn tables_after(&self, stage: &str) -> BTreeSet<String> {
+        let doors = self.lock();
+        doors.values().filter_map(|door| door.tables.get(stage)).flatten().cloned().collect()
     }
 
     /// Hands a delivery to the lane of a source.
@@ -137,7 +145,7 @@ impl Sources {
             stop: CancellationToken::new(),
             failed: failures,
             open: still_open,
-            figures: Figures::new(Metrics::default(), store.clone(), ledger.clone(), logs.clone()),
+            figures: Figures::new(Metrics::default(), store.clone(), ledger.clone(), logs.clone(), clock.clone()),
         };
         let fetch = Arc::new(Fetcher(client));
         let starting = Starting { checked, slots, library, store, workloads, running, fetch, clock, failed, open };
@@ -230,8 +238,9 @@ impl Sources {
         let progress = Arc::new(Progress::new(starting.clock.clone()));
         let plan = plan(starting, name, first)?;
         if !plan.stages.is_empty() {
-            let stages = plan.stages.keys().cloned().collect();
-            self.doors.lock().insert(name.to_owned(), Door { deliveries: deliveries.clone(), stages });
+            let stages: Vec<String> = plan.stages.keys().cloned().collect();
+            let tables = stages.iter().map(|stage| (stage.clone(), plan.tables_after(stage))).collect();
+            self.doors.lock().insert(name.to_owned(), Door { deliveries: deliveries.clone(), stages, tables });
         }
         let (store, runtime) = (starting.store.clone(), tokio::runtime::Handle::current());
         let submit = Arc::new(move |append: Append, ack: Ack| runtime.block_on(store.submit(append, ack)));

@@ -60,6 +60,7 @@ const TARGETS: &[(&str, Type)] = &[
     ("behind", Type::Int64),
     ("events", Type::Int64),
     ("bytes", Type::Int64),
+    ("cuts", Type::Int64),
     ("error", Type::Utf8),
     ("error_at", Type::Timestamp),
 ];
@@ -222,6 +223,7 @@ fn target_rows(sources: &[(String, Arc<Progress>)]) -> Vec<Vec<Cell>> {
             count(standing.behind),
             count(standing.events),
             count(standing.bytes),
+            count(standing.cuts),
             Cell::Text(standing.error),
             Cell::Time(standing.error_at),
         ]

@@ -2,12 +2,14 @@
 //!
 //!     file ─ read ─► Case ─ run through the plugin ─► failures ─┬─► shown, column by column
 //!                                                               └─► rewritten: what came out is what is expected from now on
+//!     what a stage really got and made ─ captured ─► file
 //!
 //! The format is described in `plugins/README.md`. What runs is what runs in a pipeline: the same instance, in the same stage.
 //!
 //! **Always:** a failure says where in the file it is, what was expected and what came.
 //! **Never:** a mistake in a case is the plugin's: it is an error of its own, before anything runs.
 
+mod captured;
 mod cell;
 mod differ;
 mod rewrite;
@@ -19,6 +21,7 @@ mod written;
 use crate::error::{Error, Result};
 use crate::event::Batch;
 use crate::plugin::{Account, Configured, Engine, Instance, Limits, Lookup, Plugin, World};
+pub use captured::captured;
 pub use cell::{Cell, Cells};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,6 +40,8 @@ pub struct Case {
     pub about: String,
     settings: String,
     tables: Arc<BTreeMap<String, Lookup>>,
+    /// what the batch before the first one left
+    state: Option<Vec<u8>>,
     expects: Expects,
 }
 
@@ -196,14 +201,14 @@ impl Case {
             (_, Ok(instance)) => instance,
             (_, Err(error)) => {
                 let shown = format!("the settings are refused: {error}");
-                let change = Some(Change::Refused(error.message().to_owned()));
-                return Ok(vec![Failure { place: Place::Settings, shown, change }]);
+                // Rows that are there stay: a misspelt setting is likelier than a case that asks for a refusal.
+                return Ok(vec![Failure { place: Place::Settings, shown, change: None }]);
             }
         };
         match (&self.expects, plugin.world()) {
             (Expects::Ticks(ticks), World::Autoscaler) => Ok(ticks::run(instance, ticks)),
             (Expects::Batches(batches), World::Parser | World::Filter | World::Enricher) => {
-                rows::run(engine, instance, batches)
+                rows::run(engine, instance, batches, self.state.clone())
             }
             (_, World::Autoscaler) => Err(Error::invalid("the plugin is an autoscaler; its cases have [[ticks]]")),
             (_, world) => {
@@ -227,6 +232,11 @@ fn refusal(part: &str, error: Option<Error>) -> Option<Failure> {
 }
 
 impl Failure {
+    /// Whether it is about the settings, not about a row.
+    pub fn is_of_settings(&self) -> bool {
+        self.place == Place::Settings
+    }
+
     /// Whether [`rewritten`] can make the case say what came.
     pub fn can_be_rewritten(&self) -> bool {
         self.change.is_some()
@@ -249,6 +259,11 @@ impl fmt::Display for Place {
             Place::Tick(tick) => write!(f, "tick {}", tick + 1),
         }
     }
+}
+
+/// Rows as a case writes them, as the table that a query would answer.
+pub fn table(rows: &[&toml::Table]) -> Result<arrow::array::RecordBatch> {
+    table::batch(table::columns(rows)?, rows.len())
 }
 
 /// The case files of a folder, in the order of their names.

@@ -47,7 +47,8 @@ fn entry(list: &mut Item, at: usize) -> Option<&mut dyn TableLike> {
     }
 }
 
-fn write(row: &mut dyn TableLike, outcome: &Outcome) {
+/// Says what came of a row.
+pub(super) fn write(row: &mut dyn TableLike, outcome: &Outcome) {
     let (key, value): (&str, Value) = match outcome {
         Outcome::Rows(rows) => match rows.as_slice() {
             [one] => ("out", cells(one).into()),

@@ -18,16 +18,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Which row of a case an event is: its source.
-const ROW: &str = "source";
+pub(super) const ROW: &str = "source";
 
 /// Runs the batches one after the other: each with a new instance, and the state that the one before left. What a plugin keeps in its
 /// fields alone is lost, as it is where an instance vanishes.
-pub(super) fn run(engine: &Engine, first: Instance, batches: &[Events]) -> Result<Vec<Failure>> {
+pub(super) fn run(
+    engine: &Engine,
+    first: Instance,
+    batches: &[Events],
+    mut state: Option<Vec<u8>>,
+) -> Result<Vec<Failure>> {
     let configured = first.configured().clone();
     let world = configured.plugin.world();
     let contract = first.contract().clone();
     let mut ready = Some(first);
-    let mut state = None;
     let mut failures = Vec::new();
     for (number, Events { now, rows }) in batches.iter().enumerate() {
         let instance = match ready.take() {

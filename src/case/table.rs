@@ -47,6 +47,11 @@ fn column(name: &str, values: &[Option<&Value>]) -> Result<ArrayRef> {
         let times = values.iter().map(|value| value.map(time).transpose()).collect::<Result<Vec<_>>>()?;
         return Ok(Arc::new(TimestampNanosecondArray::from_iter(times).with_timezone("UTC")));
     }
+    if all(Value::is_datetime) {
+        let time = |value: &Value| nanos(&value.to_string());
+        let times = values.iter().map(|value| value.map(time).transpose()).collect::<Result<Vec<_>>>()?;
+        return Ok(Arc::new(TimestampNanosecondArray::from_iter(times).with_timezone("UTC")));
+    }
     if all(Value::is_str) {
         return Ok(Arc::new(StringArray::from_iter(values.iter().map(|value| value.and_then(Value::as_str)))));
     }

@@ -1,6 +1,6 @@
 //! a case as it is written, checked key by key
 
-use super::cell::{Cell, Cells, nanos};
+use super::cell::{Cell, Cells, hex, nanos};
 use super::{Answer, Case, Events, Expects, Outcome, Row, Tick, ticks};
 use crate::error::{Error, Result, did_you_mean};
 use crate::plugin::Lookup;
@@ -11,7 +11,7 @@ use toml::{Table, Value};
 /// Reads a case.
 pub(super) fn read(text: &str) -> Result<Case> {
     let table: Table = text.parse().map_err(|error: toml::de::Error| Error::invalid(error.to_string().trim_end()))?;
-    only(&table, &["about", "settings", "now", "tables", "refused", "rows", "batches", "ticks"])?;
+    only(&table, &["about", "settings", "now", "tables", "state", "refused", "rows", "batches", "ticks"])?;
     let empty = Table::new();
     let settings = table_of(&table, "settings")?.unwrap_or(&empty);
     let settings = serde_json::to_string(settings).map_err(|error| Error::invalid(format!("settings: {error}")))?;
@@ -25,7 +25,12 @@ pub(super) fn read(text: &str) -> Result<Case> {
         tables.insert(name.clone(), Lookup::read(csv.as_bytes()).map_err(within)?);
     }
     let about = text_of(&table, "about")?.unwrap_or_default().to_owned();
-    Ok(Case { about, settings, tables: Arc::new(tables), expects: expects(&table, now)? })
+    let state = table_of(&table, "state")?.map(hex).transpose().map_err(|error| error.within("state"))?;
+    let expects = expects(&table, now)?;
+    if state.is_some() && !matches!(expects, Expects::Batches(_)) {
+        return Err(Error::invalid("`state` goes with [[rows]] or [[batches]]; a tick has its own in `request`"));
+    }
+    Ok(Case { about, settings, tables: Arc::new(tables), state, expects })
 }
 
 fn now_of(table: &Table) -> Result<Option<i64>> {

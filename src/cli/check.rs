@@ -22,7 +22,7 @@ impl Check {
         let summary = summary(&read.0);
         match app::check(read, &library, &system) {
             Ok(_) => {
-                println!("ok: {summary}");
+                say!("ok: {summary}");
                 Ok(ExitCode::SUCCESS)
             }
             Err(mistakes) => Ok(tell(&mistakes)),

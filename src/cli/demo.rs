@@ -63,11 +63,11 @@ impl Demo {
             let stopped = app.stop().await;
             let summary = shown?;
             for line in summary.lines() {
-                println!("{line}");
+                say!("{line}");
             }
             match setup.place.temporary() {
-                true => println!("its data are removed; keep them with `--keep` or `--data DIR`"),
-                false => println!("its data are in {}", setup.place.dir.display()),
+                true => say!("its data are removed; keep them with `--keep` or `--data DIR`"),
+                false => say!("its data are in {}", setup.place.dir.display()),
             }
             stopped.map(|()| ExitCode::SUCCESS)
         })

@@ -2,6 +2,12 @@
 //!
 //! Exit codes: 0 all is well; 1 it failed, and standard error says why; 2 the command line was not understood.
 
+/// A line on standard output; whoever has closed it has read enough.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::cli::query::print(&format!("{}\n", format_args!($($text)*))) };
+}
+
+mod capture;
 mod check;
 mod compile_plugin;
 mod demo;
@@ -13,6 +19,7 @@ mod scale;
 mod server;
 mod stop;
 mod tail;
+mod test;
 
 use crate::app;
 use crate::error::Result;
@@ -58,8 +65,12 @@ enum Command {
     Tail(tail::Tail),
     /// Have a stage take again what it gave up.
     Replay(replay::Replay),
+    /// Write what a stage gets and makes as a case of its plugin.
+    Capture(capture::Capture),
     /// Ask scalers why, replay what they did, and tell them what to do.
     Scale(scale::Scale),
+    /// Run scaling cases: what scalers have to decide, when the load is so.
+    Test(test::Test),
     /// Build plugins.
     Plugin(plugin::Plugin),
     /// The demo's scrypt server.
@@ -80,7 +91,9 @@ pub fn main() -> ExitCode {
         Command::Query(query) => query.run(),
         Command::Tail(tail) => tail.run(),
         Command::Replay(replay) => replay.run(),
+        Command::Capture(capture) => capture.run(),
         Command::Scale(scale) => scale.run(),
+        Command::Test(test) => test.run(),
         Command::Plugin(plugin) => plugin.run(),
         Command::DemoServer(server) => server.run(),
         Command::CompilePlugin(compile) => compile.run(),

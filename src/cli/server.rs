@@ -3,7 +3,9 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::{Auth, Client, Post, Reply, Secret};
 use crate::query::terminal;
+use crate::server::capture::Captured;
 use crate::server::replay::Report;
+use crate::server::replay_table;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamReader;
 use arrow::record_batch::RecordBatch;
@@ -118,6 +120,20 @@ impl Server {
         serde_json::from_slice(&bytes).map_err(|error| {
             Error::new(ErrorKind::Foreign, format!("{}/v1/admin/replay answered something else: {error}", self.url))
         })
+    }
+
+    /// Has a stage take rows of a table.
+    pub async fn replay_table(&self, parameters: &[(&str, String)]) -> Result<replay_table::Report> {
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+        let reply = self.post(&format!("/v1/admin/replay/table?{query}"), Bytes::new(), "application/json").await?;
+        read(&whole(reply).await?)
+    }
+
+    /// Listens to a stage, and answers with a case.
+    pub async fn capture(&self, parameters: &[(&str, String)]) -> Result<Captured> {
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+        let reply = self.post(&format!("/v1/admin/capture?{query}"), Bytes::new(), "application/json").await?;
+        read(&whole(reply).await?)
     }
 
     async fn ask(&self, sql: &str, accept: &str, timeout: Option<&str>) -> Result<Reply> {

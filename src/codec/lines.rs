@@ -4,12 +4,17 @@
 //!
 //! A line ends with LF or CRLF; empty lines are no events. Bytes stay as they are, valid UTF-8 or not. A line longer than the
 //! limit becomes one dead letter that keeps its start; the rest of it is counted and not kept.
+//!
+//! With a [`Joiner`], lines that belong together are one value, with LF between them, and so are the empty lines among them:
+//!
+//!     values: event event | what is held: its lines so far | the line that has not ended
 
+use super::multiline::Joiner;
 use super::{BAD_LINES_MAX, BadLine, Decoded, Received};
 use crate::error::Result;
 use crate::event::DeadLetter;
-use crate::event::columns::{BODY, SOURCE, TIMESTAMP, Type, field};
-use arrow::array::{Array, ArrayRef, BinaryArray, StringArray, TimestampNanosecondArray};
+use crate::event::columns::{BODY, PART, SOURCE, TIMESTAMP, Type, field};
+use arrow::array::{Array, ArrayRef, BinaryArray, Int64Array, StringArray, TimestampNanosecondArray};
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::Schema;
 use arrow::record_batch::RecordBatch;
@@ -35,9 +40,16 @@ pub struct Limits {
 }
 
 /// Cuts bytes into lines, across as many buffers as they come in.
+#[derive(Clone)]
 pub struct Lines {
     limits: Limits,
-    /// complete lines without their ends, then the start of the one that has not ended
+    joiner: Option<Joiner>,
+    held: Option<Held>,
+    /// the part that the last event was, at least 1
+    part: u32,
+    /// further parts of events: the row, and which part it is
+    parts: Vec<(usize, u32)>,
+    /// complete lines without their ends, what is held, then the start of the line that has not ended
     values: Vec<u8>,
     /// where complete lines end in `values`
     offsets: Vec<i32>,
@@ -54,13 +66,32 @@ pub struct Lines {
     number: u64,
 }
 
+/// An event that may get further lines.
+#[derive(Clone, Copy)]
+struct Held {
+    /// where it ends in `values`
+    end: usize,
+    /// its lines, empty ones included
+    lines: usize,
+    /// empty lines after it, which are of it if more of it comes
+    blanks: usize,
+    /// bytes as they came, of all these
+    bytes: u64,
+    /// the number of its first line
+    number: u64,
+    /// which part of an event it is; 0 for a whole one
+    part: u32,
+}
+
 /// Lines that ended.
 #[derive(Debug)]
 pub struct Taken {
-    /// a line a row, without its end
+    /// an event a row: a line without its end, or lines that belong together
     pub body: BinaryArray,
-    /// the number of each, from 1
+    /// the number of the first line of each, from 1
     pub numbers: Vec<u64>,
+    /// events that are a part of a larger one: the row, and which part it is, from 1
+    pub parts: Vec<(usize, u32)>,
     /// lines that are too long
     pub long: Vec<LongLine>,
     /// bytes as they came, ends and empty lines included
@@ -68,7 +99,7 @@ pub struct Taken {
 }
 
 /// A line that is too long.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LongLine {
     /// which one, from 1
     pub number: u64,
@@ -89,6 +120,11 @@ impl Default for Limits {
 impl Lines {
     /// Nothing read yet.
     pub fn new(limits: Limits) -> Self {
+        Lines::joined(limits, None)
+    }
+
+    /// Nothing read yet; lines are joined as the joiner says.
+    pub fn joined(limits: Limits, joiner: Option<Joiner>) -> Self {
         let limits = Limits {
             rows: limits.rows.max(1),
             bytes: limits.bytes.min(ARRAY_BYTES_MAX),
@@ -97,6 +133,10 @@ impl Lines {
         };
         Lines {
             limits,
+            joiner,
+            held: None,
+            part: 1,
+            parts: Vec::new(),
             values: Vec::new(),
             offsets: vec![0],
             numbers: Vec::new(),
@@ -134,35 +174,57 @@ impl Lines {
             || self.bytes >= SKIPPED_BYTES_MAX.max(self.limits.bytes as u64)
     }
 
-    /// Whether a line has ended that was not taken.
+    /// Whether nothing is complete that was not taken.
     pub fn is_empty(&self) -> bool {
         self.bytes == 0
     }
 
     /// Bytes read of the line that has not ended.
     pub fn partial(&self) -> u64 {
-        (self.values.len() - self.complete()) as u64 + self.beyond
+        (self.values.len() - self.line_start()) as u64 + self.beyond
     }
 
-    /// Says that the line that has not ended will get no more.
+    /// The number of the first line of an event that may get further ones, if there is such an event.
+    pub fn held(&self) -> Option<u64> {
+        self.held.map(|held| held.number)
+    }
+
+    /// Says that the line that has not ended, and the event that is held, will get no more.
     pub fn end_partial(&mut self) {
         if self.partial() > 0 {
             self.end_line(0);
         }
+        self.complete_held();
+        if let Some(joiner) = &mut self.joiner {
+            joiner.reset();
+        }
     }
 
-    /// The lines that ended. The line that has not ended stays.
+    /// Says that nothing more has come for too long: what is held is complete. What still comes of it is a further part.
+    pub fn release(&mut self) {
+        if self.complete_held()
+            && let Some(joiner) = &mut self.joiner
+        {
+            joiner.released();
+        }
+    }
+
+    /// The events that are complete. What is held, and the line that has not ended, stay.
     pub fn take(&mut self) -> Result<Taken> {
         let complete = self.complete();
         let mut rest = Vec::with_capacity(if self.is_full() { self.values.len() } else { 0 });
         rest.extend_from_slice(self.values.get(complete..).unwrap_or_default());
         let mut values = std::mem::replace(&mut self.values, rest);
         values.truncate(complete);
+        if let Some(held) = &mut self.held {
+            held.end -= complete;
+        }
         let offsets = std::mem::replace(&mut self.offsets, vec![0]);
         let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
         Ok(Taken {
             body: BinaryArray::try_new(offsets, Buffer::from_vec(values), None)?,
             numbers: std::mem::take(&mut self.numbers),
+            parts: std::mem::take(&mut self.parts),
             long: std::mem::take(&mut self.long),
             bytes: std::mem::take(&mut self.bytes),
         })
@@ -172,9 +234,14 @@ impl Lines {
         self.offsets.last().and_then(|end| usize::try_from(*end).ok()).unwrap_or(0)
     }
 
+    /// Where the line starts that has not ended.
+    fn line_start(&self) -> usize {
+        self.held.map_or_else(|| self.complete(), |held| held.end)
+    }
+
     /// One byte more than the limit is kept, because it may be the CR of a CRLF.
     fn extend(&mut self, bytes: &[u8]) {
-        let room = (self.limits.line + 1).saturating_sub(self.values.len() - self.complete());
+        let room = (self.limits.line + 1).saturating_sub(self.values.len() - self.line_start());
         match bytes.split_at_checked(room) {
             Some((kept, beyond)) if !beyond.is_empty() => {
                 self.values.extend_from_slice(kept);
@@ -186,25 +253,96 @@ impl Lines {
     }
 
     fn end_line(&mut self, end_bytes: u64) {
-        let start = self.complete();
+        let start = self.line_start();
         let kept = self.values.len() - start;
         self.number += 1;
-        self.bytes += kept as u64 + self.beyond + end_bytes;
+        let came = kept as u64 + self.beyond + end_bytes;
         let has_cr = if self.beyond > 0 { self.beyond_cr } else { kept > 0 && self.values.last() == Some(&b'\r') };
         let length = kept as u64 + self.beyond - u64::from(has_cr);
+        (self.beyond, self.beyond_cr) = (0, false);
         if length > self.limits.line as u64 {
             self.values.truncate(start + self.limits.line);
-            let start = self.values.split_off(start);
-            self.long.push(LongLine { number: self.number, bytes: length, start, bytes_max: self.limits.line });
-        } else if length == 0 {
-            self.values.truncate(start);
-        } else {
-            self.values.truncate(start + kept - usize::from(has_cr));
-            self.offsets.push(i32::try_from(self.values.len()).unwrap_or(i32::MAX));
-            self.numbers.push(self.number);
+            let kept = self.values.split_off(start);
+            self.complete_held();
+            if let Some(joiner) = &mut self.joiner {
+                joiner.reset();
+            }
+            self.bytes += came;
+            self.long.push(LongLine { number: self.number, bytes: length, start: kept, bytes_max: self.limits.line });
+            return;
         }
-        self.beyond = 0;
-        self.beyond_cr = false;
+        self.values.truncate(start + kept - usize::from(has_cr));
+        if self.joiner.is_some() {
+            self.join(start, came);
+        } else {
+            self.bytes += came;
+            if length > 0 {
+                self.complete_at(self.values.len(), self.number);
+            }
+        }
+    }
+
+    /// A line has ended that stands from `start` to the end of `values`.
+    fn join(&mut self, start: usize, came: u64) {
+        let from = self.complete();
+        let Some(joiner) = &mut self.joiner else { return };
+        let (before, line) = self.values.split_at_checked(start).unwrap_or((&self.values, &[]));
+        let text = self.held.and_then(|held| before.get(from..held.end));
+        let (place, length) = (joiner.place(text, line), line.len());
+        let (lines_max, bytes_max) = (joiner.lines_max, joiner.bytes_max);
+        let joined = self.held.filter(|held| place.joins && held.lines + held.blanks < lines_max);
+        match joined {
+            // It is of the event if more of that comes.
+            Some(held) if length == 0 => {
+                self.held = Some(Held { blanks: held.blanks + 1, bytes: held.bytes + came, ..held });
+            }
+            None if length == 0 => {
+                self.complete_held();
+                self.bytes += came;
+            }
+            Some(held) if held.end - from + held.blanks + 1 + length <= bytes_max => {
+                let ends = held.blanks + 1;
+                self.values.splice(start..start, std::iter::repeat_n(b'\n', ends));
+                let (end, lines, bytes) = (self.values.len(), held.lines + ends, held.bytes + came);
+                self.held = Some(Held { end, lines, blanks: 0, bytes, ..held });
+            }
+            _ => {
+                if let Some(held) = self.held.as_mut().filter(|_| place.joins) {
+                    held.part = held.part.max(1);
+                }
+                self.complete_held();
+                let part = if place.joins { self.part.saturating_add(1) } else { 0 };
+                let (end, number) = (self.values.len(), self.number);
+                self.held = Some(Held { end, lines: 1, blanks: 0, bytes: came, number, part });
+            }
+        }
+        if place.ends {
+            self.complete_held();
+        }
+    }
+
+    /// What is held gets no more; says whether anything was held. The line that has not ended stands right behind it.
+    fn complete_held(&mut self) -> bool {
+        let Some(held) = self.held.take() else { return false };
+        if held.part > 0 {
+            self.parts.push((self.numbers.len(), held.part));
+        }
+        self.part = held.part.max(1);
+        self.bytes += held.bytes;
+        self.complete_at(held.end, held.number);
+        true
+    }
+
+    fn complete_at(&mut self, end: usize, number: u64) {
+        self.offsets.push(i32::try_from(end).unwrap_or(i32::MAX));
+        self.numbers.push(number);
+    }
+}
+
+impl Taken {
+    /// In how many places events were cut into parts.
+    pub fn cuts(&self) -> u64 {
+        self.parts.iter().filter(|(_, part)| *part > 1).count() as u64
     }
 }
 
@@ -225,18 +363,27 @@ pub(super) fn refuse(long: Vec<LongLine>, received: &Received) -> (Vec<DeadLette
     (long.into_iter().map(|line| received.dead(line.reason(), line.start)).collect(), bad)
 }
 
-/// Lines as events: `timestamp` is when they were received, `body` the line.
+/// Lines as events: `timestamp` is when they were received, `body` the line; where one was cut, `part` says which part it is.
 pub fn decode(taken: Taken, received: &Received) -> Result<Decoded> {
     let rows = taken.body.len();
-    let columns: Vec<ArrayRef> = vec![
+    let mut columns: Vec<ArrayRef> = vec![
         Arc::new(TimestampNanosecondArray::from_value(received.at, rows).with_timezone("UTC")),
         Arc::new(taken.body),
         Arc::new(StringArray::new_repeated(&*received.source, rows)),
     ];
-    let schema =
-        Schema::new(vec![field(TIMESTAMP, Type::Timestamp), field(BODY, Type::Binary), field(SOURCE, Type::Utf8)]);
+    let mut fields = vec![field(TIMESTAMP, Type::Timestamp), field(BODY, Type::Binary), field(SOURCE, Type::Utf8)];
+    if !taken.parts.is_empty() {
+        let mut parts = vec![None; rows];
+        for (row, part) in taken.parts {
+            if let Some(cell) = parts.get_mut(row) {
+                *cell = Some(i64::from(part));
+            }
+        }
+        fields.push(field(PART, Type::Int64));
+        columns.push(Arc::new(Int64Array::from(parts)));
+    }
     let (dead, bad) = refuse(taken.long, received);
-    Ok(Decoded { columns: RecordBatch::try_new(Arc::new(schema), columns)?, dead, bad })
+    Ok(Decoded { columns: RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?, dead, bad })
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod field;
 pub mod json;
 pub mod lines;
 pub mod metrics;
+pub mod multiline;
 pub mod ndjson;
 pub mod prometheus;
 pub mod time;

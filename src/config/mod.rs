@@ -16,7 +16,7 @@ use crate::scale::{Config as ScalerConfig, actuator};
 use crate::source;
 use crate::units::{ByteSize, DAY, GIB, MIB, Span, within};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -62,6 +62,8 @@ pub struct Config {
     pub workloads: Vec<Named<actuator::Config>>,
     /// Parts that are there and could not be read: nobody is blamed for naming them.
     pub broken: Vec<Broken>,
+    /// Texts that variables stood in, as they came out: they may be secrets.
+    pub filled: BTreeSet<String>,
     /// A file could not be read at all, so that nobody knows which names are in it.
     pub unreadable: bool,
 }
@@ -236,6 +238,7 @@ pub fn read_texts(texts: &[(PathBuf, String)], variables: Variables<'_>, mistake
     for (file, text) in texts {
         let mut tree = Tree::parse(file, text, variables, mistakes);
         config.unreadable |= tree.is_unreadable();
+        config.filled.extend(tree.filled().iter().cloned());
         one_table(&mut tree, "server", &mut config.server, mistakes);
         if tree.has("server") {
             let faults = config.server.faults().into_iter().chain(config.server.file_faults());

@@ -1,10 +1,11 @@
 //! every mistake at its line, and a reference that names every key
 
 use super::*;
+use crate::codec::multiline;
 use crate::net::{Limits as ListenLimits, Tls};
 use crate::plugin::Limits;
 use crate::source::{file, http, internal, processes, scrape, stdin};
-use actuator::{exec, none, process, webhook};
+use actuator::{exec, kubernetes, none, process, webhook};
 
 fn mistakes(text: &str) -> Vec<String> {
     let mut mistakes = Vec::new();
@@ -140,6 +141,7 @@ fn the_reference_names_every_key() {
         ("### `type = \"file\"`", keys::<file::Config>()),
         ("### `type = \"stdin\"`", keys::<stdin::Config>()),
         ("### `type = \"http\"`", keys::<http::Config>()),
+        ("### `multiline`", keys::<multiline::Config>()),
         ("### `type = \"scrape\"`", keys::<scrape::Config>()),
         ("### `type = \"processes\"`", keys::<processes::Config>()),
         ("### `type = \"internal\"`", keys::<internal::Config>()),
@@ -151,6 +153,7 @@ fn the_reference_names_every_key() {
         ("### `type = \"webhook\"`", keys::<webhook::Config>()),
         ("### `type = \"exec\"`", keys::<exec::Config>()),
         ("### `type = \"none\"`", keys::<none::Config>()),
+        ("### `type = \"kubernetes\"`", keys::<kubernetes::Config>()),
     ];
     let mut missing = Vec::new();
     for (heading, keys) in &tables {

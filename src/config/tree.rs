@@ -3,7 +3,7 @@
 use super::{Mistake, Place, Places};
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
@@ -18,6 +18,8 @@ pub struct Tree<'t> {
     lines: Vec<usize>,
     root: DeTable<'t>,
     places: BTreeMap<String, usize>,
+    /// texts that variables stood in, as they came out
+    filled: BTreeSet<String>,
     unreadable: bool,
 }
 
@@ -26,8 +28,14 @@ impl<'t> Tree<'t> {
     /// believed: a bracket that is not closed makes nonsense of every line that follows.
     pub fn parse(file: &Path, text: &'t str, variables: Variables<'_>, mistakes: &mut Vec<Mistake>) -> Tree<'t> {
         let lines = std::iter::once(0).chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1)).collect();
-        let mut tree =
-            Tree { file: file.to_owned(), lines, root: DeTable::new(), places: BTreeMap::new(), unreadable: false };
+        let mut tree = Tree {
+            file: file.to_owned(),
+            lines,
+            root: DeTable::new(),
+            places: BTreeMap::new(),
+            filled: BTreeSet::new(),
+            unreadable: false,
+        };
         let (root, errors) = DeTable::parse_recoverable(text);
         if let Some(error) = errors.iter().min_by_key(|error| error.span().map_or(0, |span| span.start)) {
             let at = error.span().map_or(0, |span| span.start);
@@ -40,6 +48,11 @@ impl<'t> Tree<'t> {
         tree.expand(&mut root, variables, mistakes);
         tree.root = root;
         tree
+    }
+
+    /// The texts that variables stood in, as they came out.
+    pub fn filled(&self) -> &BTreeSet<String> {
+        &self.filled
     }
 
     /// The line of a dotted key, or of the nearest key above it.
@@ -176,18 +189,26 @@ impl<'t> Tree<'t> {
         }
     }
 
-    fn expand(&self, table: &mut DeTable<'_>, variables: Variables<'_>, mistakes: &mut Vec<Mistake>) {
+    fn expand(&mut self, table: &mut DeTable<'_>, variables: Variables<'_>, mistakes: &mut Vec<Mistake>) {
         for value in table.iter_mut().map(|(_, value)| value) {
             self.expand_value(value, variables, mistakes);
         }
     }
 
-    fn expand_value(&self, value: &mut Spanned<DeValue<'_>>, variables: Variables<'_>, mistakes: &mut Vec<Mistake>) {
+    fn expand_value(
+        &mut self,
+        value: &mut Spanned<DeValue<'_>>,
+        variables: Variables<'_>,
+        mistakes: &mut Vec<Mistake>,
+    ) {
         let at = value.span().start;
         match value.get_mut() {
             DeValue::String(text) => match expanded(text, variables) {
                 Ok(None) => (),
-                Ok(Some(new)) => *text = Cow::Owned(new),
+                Ok(Some(new)) => {
+                    self.filled.insert(new.clone());
+                    *text = Cow::Owned(new);
+                }
                 Err(message) => mistakes.push(self.mistake(at, &message)),
             },
             DeValue::Array(array) => {

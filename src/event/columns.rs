@@ -37,11 +37,16 @@ pub const KIND: &str = "kind";
 pub const VALUE: &str = "value";
 /// A metric's labels.
 pub const LABELS: &str = "labels";
+/// Which part of a larger event a log is, from 1; absent where it is whole.
+pub const PART: &str = "part";
 /// The original bytes of an event whose `body` is something else. It never reaches a table, only dead letters.
 pub const RAW: &str = "__raw";
 
 /// The dead letter that an event came as, on its way through a stage again. It never reaches a table or a plugin.
 pub const LETTER: &str = "__letter";
+
+/// The number of a row while somebody captures what a stage makes of it. It never leaves its stage.
+pub const CAPTURED: &str = "__captured";
 
 /// The most columns a table may have; beyond it, new columns of an event are kept as JSON text in `__more`.
 pub const COLUMNS_MAX: usize = 1000;

@@ -5,7 +5,7 @@
 //! **Always:** an [`Ack`] answers exactly once; one that is dropped unanswered says that the work was given up.
 
 use super::dead_letter::{self, Loss};
-use super::{DeadLetter, Kind};
+use super::{DeadLetter, Kind, TableName};
 use crate::error::{Error, ErrorKind, Result};
 use arrow::record_batch::RecordBatch;
 use std::sync::Arc;
@@ -50,13 +50,32 @@ pub struct Delivery {
     pub ack: Ack,
 }
 
-/// Dead letters on their way again: the column [`super::columns::LETTER`] says which.
+/// Events on their way again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replay {
-    /// the stage that takes them
-    pub stage: String,
-    /// the name of the replay, for `tidemill.replays`
-    pub run: String,
+pub enum Replay {
+    /// Dead letters: the column [`super::columns::LETTER`] says which.
+    Letters {
+        /// the stage that takes them
+        stage: String,
+        /// the name of the replay, for `tidemill.replays`
+        run: String,
+    },
+    /// Rows of a table.
+    Rows {
+        /// the stage that takes them
+        stage: String,
+        /// the one table that all it makes goes into; else it goes on as the pipeline says
+        into: Option<TableName>,
+    },
+}
+
+impl Replay {
+    /// The stage that takes them.
+    pub fn stage(&self) -> &str {
+        match self {
+            Replay::Letters { stage, .. } | Replay::Rows { stage, .. } => stage,
+        }
+    }
 }
 
 /// A client's name for a delivery, by which a second try is known.

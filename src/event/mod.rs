@@ -6,6 +6,7 @@
 //! **Always:** columns of a batch have the same length, their names are exactly the events' own, upper and lower case kept.
 //! **Never:** nothing here knows where events come from or where they go.
 
+pub mod arrived;
 pub mod columns;
 pub mod conform;
 pub mod dead_letter;
@@ -16,6 +17,7 @@ pub mod replay;
 pub mod row_json;
 pub mod table_name;
 
+pub use arrived::arrived;
 pub use columns::{Kind, Type};
 pub use dead_letter::DeadLetter;
 pub use delivery::{Accepted, Ack, Batch, Delivery, Key, Position, Replay};

@@ -9,7 +9,7 @@
 //! **Always:** a letter with a mark is not taken again.
 
 use super::columns::{Kind, LETTER, TIMESTAMP, Type, field};
-use super::{Batch, DeadLetter, Replay, TableName};
+use super::{Batch, DeadLetter, TableName};
 use crate::error::Result;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray, TimestampNanosecondArray};
 use arrow::datatypes::{Schema, SchemaRef};
@@ -38,7 +38,7 @@ pub fn landed(batch: &RecordBatch, letters: &mut BTreeSet<String>) -> RecordBatc
 
 /// The marks of a delivery of letters.
 pub fn marks(
-    replay: &Replay,
+    (stage, run): (&str, &str),
     delivered: &RecordBatch,
     landed: &BTreeSet<String>,
     dead: &[DeadLetter],
@@ -55,8 +55,8 @@ pub fn marks(
     let same = |text: &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(letters.iter().map(|_| text))) };
     let columns: Vec<ArrayRef> = vec![
         Arc::new(TimestampNanosecondArray::from_value(now, letters.len()).with_timezone("UTC")),
-        same(&replay.run),
-        same(&replay.stage),
+        same(run),
+        same(stage),
         Arc::new(StringArray::from_iter_values(letters.iter())),
         Arc::new(StringArray::from_iter_values(outcomes)),
     ];

@@ -3,7 +3,7 @@
 //! **Always:** a graph that was built without mistakes has no cycle, and everything in it is fed and feeds something.
 
 use crate::error::did_you_mean;
-use crate::event::columns::{LABELS, TIMESTAMP};
+use crate::event::columns::{BODY, LABELS, TIMESTAMP};
 use crate::event::{Kind, Type, labels};
 use crate::plugin::{Contract, World};
 use std::collections::{BTreeMap, BTreeSet};
@@ -160,17 +160,30 @@ impl Flow {
         Flow { kind, columns: typed.collect(), open }
     }
 
-    /// Events of several inputs together; `Err` when some are logs and some metrics.
-    pub fn together(flows: &[Flow]) -> Result<Option<Flow>, String> {
+    /// Events of several inputs together, each with its name; `Err` when some are logs and some metrics, or where a column has types that
+    /// no column can hold both.
+    pub fn together(flows: &[(String, Flow)]) -> Result<Option<Flow>, String> {
         let mut all: Option<Flow> = None;
-        for flow in flows {
+        for (at, (input, flow)) in flows.iter().enumerate() {
             match &mut all {
                 None => all = Some(flow.clone()),
                 Some(together) if together.kind != flow.kind => {
                     return Err("its inputs mix logs and metrics; take them apart into two".to_owned());
                 }
                 Some(together) => {
-                    together.columns.extend(flow.columns.clone());
+                    for (name, new) in &flow.columns {
+                        let old = together.columns.get(name).copied();
+                        let Some(r#type) = old.map_or(Some(*new), |old| meeting(name, old, *new)) else {
+                            let before = flows.iter().take(at).find(|(_, flow)| flow.columns.contains_key(name));
+                            let other = before.map_or("another", |(other, _)| other.as_str());
+                            let (old, new) = (old.map_or("", Type::word), new.word());
+                            return Err(format!(
+                                "the column `{name}` is {old} from `{other}` and {new} from `{input}`; give one of them another name or \
+                                 type, or each input a table of its own"
+                            ));
+                        };
+                        together.columns.insert(name.clone(), r#type);
+                    }
                     together.open |= flow.open;
                 }
             }
@@ -184,31 +197,51 @@ impl Flow {
         self.open || label || self.columns.contains_key(column) || column.ends_with('*')
     }
 
-    /// What events look like after a stage; every column that it reads and nobody makes is a sentence.
+    /// What events look like after a stage; a sentence for every column that it reads and nobody makes, and for every one that it
+    /// makes as another type than the event has it. A pattern (`http.*`) reads what there is, which may be nothing.
     pub fn after(&self, world: World, contract: &Contract) -> (Flow, Vec<String>) {
         let missing = contract.reads.iter().filter(|name| !self.may_have(name)).map(|name| {
             let hint = did_you_mean(name, self.columns.keys().map(String::as_str));
             format!("it reads the column `{name}`, which nothing before it makes{hint} ({})", self.list())
         });
-        let missing = missing.collect();
+        let mut wrong: Vec<String> = missing.collect();
         let mut flow = self.clone();
         if world == World::Parser && contract.produces != self.kind {
             flow = Flow::of_source(contract.produces, false);
         }
         for (name, r#type) in &contract.writes {
+            // A parser makes columns anew, but not those that every event has.
+            let fixed = world == World::Enricher || flow.kind.base().field_with_name(name).is_ok();
+            if let Some(old) =
+                flow.columns.get(name).filter(|old| fixed && meeting(name, **old, *r#type) != Some(**old))
+            {
+                let (old, new) = (old.word(), r#type.word());
+                wrong.push(format!("it makes the column `{name}` as {new}, and events have it as {old}; let it make one of another name"));
+            }
             match name.strip_prefix(labels::PREFIX) {
                 Some(_) => drop(flow.columns.insert(LABELS.to_owned(), Type::Labels)),
                 None => drop(flow.columns.insert(name.clone(), *r#type)),
             }
         }
         flow.open |= contract.open_schema;
-        (flow, missing)
+        (flow, wrong)
     }
 
     /// The columns, for an error.
     fn list(&self) -> String {
         let names: Vec<&str> = self.columns.keys().map(String::as_str).filter(|name| *name != TIMESTAMP).collect();
         format!("there are: {TIMESTAMP}, {}", names.join(", "))
+    }
+}
+
+/// The type of a column whose values have these two, if one can hold both: what meets in a table without anything being set aside.
+fn meeting(name: &str, a: Type, b: Type) -> Option<Type> {
+    match (a, b) {
+        _ if a == b => Some(a),
+        (Type::Int64, Type::Float64) | (Type::Float64, Type::Int64) => Some(Type::Float64),
+        // A line is bytes on its way and text in its table.
+        (Type::Utf8, Type::Binary) | (Type::Binary, Type::Utf8) if name == BODY => Some(a),
+        _ => None,
     }
 }
 
@@ -254,5 +287,37 @@ mod tests {
         let (after, missing) = Flow::of_source(Kind::Logs, false).after(World::Parser, &contract);
         assert!(missing.iter().any(|m| m.contains("`bdy`") && m.contains("did you mean `body`")), "{missing:?}");
         assert!(after.may_have("status") && !after.may_have("path"));
+    }
+
+    #[test]
+    fn types_that_disagree_are_told() {
+        let contract = |writes: &[(&str, Type)]| Contract {
+            reads: vec!["body".into(), "http.*".into()],
+            writes: writes.iter().map(|(name, r#type)| ((*name).to_owned(), *r#type)).collect(),
+            open_schema: false,
+            keeps_state: false,
+            produces: Kind::Logs,
+        };
+        let made = |world, flow: &Flow, writes: &[(&str, Type)]| flow.after(world, &contract(writes));
+        let source = Flow::of_source(Kind::Logs, false);
+        let parser = |writes: &[(&str, Type)]| made(World::Parser, &source, writes).0;
+        let (whole, text) = (parser(&[("n", Type::Int64)]), parser(&[("n", Type::Utf8)]));
+        let float = parser(&[("n", Type::Float64)]);
+        let together = |a: &Flow, b: &Flow| Flow::together(&[("a".to_owned(), a.clone()), ("b".to_owned(), b.clone())]);
+        let error = together(&whole, &text).unwrap_err();
+        assert!(error.contains("`n` is int64 from `a` and utf8 from `b`"), "{error}");
+        assert_eq!(together(&whole, &float).unwrap().unwrap().columns["n"], Type::Float64);
+        // What a plugin makes beside what there is.
+        for (world, writes, says) in [
+            (World::Enricher, ("n", Type::Int64), ""),
+            (World::Enricher, ("n", Type::Utf8), "`n` as utf8, and events have it as int64"),
+            (World::Enricher, ("body", Type::Binary), ""),
+            (World::Parser, ("n", Type::Utf8), ""),
+            (World::Parser, ("timestamp", Type::Utf8), "`timestamp` as utf8, and events have it as timestamp"),
+        ] {
+            let (_, wrong) = made(world, &whole, &[writes]);
+            assert_eq!(wrong.is_empty(), says.is_empty(), "{writes:?}: {wrong:?}");
+            assert!(wrong.iter().all(|wrong| wrong.contains(says)), "{wrong:?}");
+        }
     }
 }

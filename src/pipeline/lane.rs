@@ -9,7 +9,9 @@ use super::stage::{Outcome, Stage};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::columns::{BODY, RAW};
-use crate::event::{Accepted, Ack, Batch, DeadLetter, Delivery, Kind, Position, TableName, dead_letter, replay};
+use crate::event::{
+    Accepted, Ack, Batch, DeadLetter, Delivery, Kind, Position, Replay, TableName, dead_letter, replay,
+};
 use crate::store::Append;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::DataType;
@@ -30,6 +32,22 @@ pub struct Plan {
     pub stages: BTreeMap<String, (Stage, Vec<Node>)>,
     /// the tables they can reach
     pub tables: BTreeMap<String, TableName>,
+}
+
+impl Plan {
+    /// The tables that events reach after a stage.
+    pub fn tables_after(&self, stage: &str) -> BTreeSet<String> {
+        let (mut tables, mut waiting) = (BTreeSet::new(), vec![stage]);
+        while let Some(name) = waiting.pop() {
+            for node in self.stages.get(name).into_iter().flat_map(|(_, next)| next) {
+                match node {
+                    Node::Table(table) => drop(tables.insert(table.clone())),
+                    Node::Stage(next) => waiting.push(next),
+                }
+            }
+        }
+        tables
+    }
 }
 
 /// A source's lane.
@@ -71,10 +89,13 @@ impl Lane {
         let mut yielded = Yield { dead: delivery.dead, ..Yield::default() };
         self.plan.stages.values_mut().for_each(|(stage, _)| stage.renew());
         let first = match &delivery.replay {
-            Some(replay) => vec![Node::Stage(replay.stage.clone())],
+            Some(replay) => vec![Node::Stage(replay.stage().to_owned())],
             None => self.plan.first.clone(),
         };
-        let outcome = self.flow(&first, &delivery.batch, &mut yielded);
+        let outcome = match &delivery.replay {
+            Some(Replay::Rows { stage, into: Some(table) }) => self.only(stage, table, &delivery.batch, &mut yielded),
+            Some(_) | None => self.flow(&first, &delivery.batch, &mut yielded),
+        };
         if let Err(error) = outcome {
             // Letters that fail again stay where they are: no source has to stop for them.
             let stop = error.kind() == ErrorKind::Foreign && delivery.replay.is_none();
@@ -88,9 +109,9 @@ impl Lane {
             dead: yielded.dead.len() as u64,
             repeated: false,
         };
-        if let Some(replay) = &delivery.replay {
+        if let Some(Replay::Letters { stage, run }) = &delivery.replay {
             let marks =
-                replay::marks(replay, &delivery.batch.columns, &yielded.landed, &yielded.dead, self.clock.now())?;
+                replay::marks((stage, run), &delivery.batch.columns, &yielded.landed, &yielded.dead, self.clock.now())?;
             yielded.tables.push((replay::table(), marks.kind, marks.columns));
         }
         let mut append = Append {
@@ -111,6 +132,16 @@ impl Lane {
             }
         }
         (self.submit)(append, ack);
+        Ok(())
+    }
+
+    /// Runs one stage, and puts all it makes into one table.
+    fn only(&mut self, name: &str, table: &TableName, batch: &Batch, yielded: &mut Yield) -> Result<()> {
+        let (stage, _) = self.plan.stages.get_mut(name).ok_or_else(|| lost(name))?;
+        let outcome = stage.run(batch)?;
+        bury(stage, &outcome, batch.kind, &self.plan.source, self.clock.now(), yielded)?;
+        let made = outcome.batches.into_iter().map(|batch| (table.clone(), batch.kind, batch.columns));
+        yielded.tables.extend(made);
         Ok(())
     }
 

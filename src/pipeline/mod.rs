@@ -14,6 +14,7 @@
 
 pub mod breaker;
 pub mod canary;
+pub mod capture;
 pub mod config;
 pub mod graph;
 pub mod lane;

@@ -11,6 +11,7 @@
 
 use super::breaker::{Standing, worst};
 use super::canary::{Evidence, Pair, Verdict};
+use super::capture::Capture;
 use super::config::{Canary, OnError};
 use crate::error::Result;
 use crate::plugin::{Configured, Contract, Instance};
@@ -97,6 +98,8 @@ pub struct Slot {
     lanes: AtomicUsize,
     inner: Mutex<Inner>,
     breakers: Mutex<BTreeMap<String, Standing>>,
+    /// for whoever wants to see what it gets and makes
+    pub capture: Capture,
     tell: Tell,
 }
 
@@ -195,6 +198,7 @@ impl Slot {
             lanes: AtomicUsize::new(0),
             inner: Mutex::new(inner),
             breakers: Mutex::default(),
+            capture: Capture::default(),
             tell,
         }
     }

@@ -14,12 +14,13 @@
 
 use super::breaker::{Breaker, Went};
 use super::canary::{self, Pair};
+use super::capture::{self, Got};
 use super::config::OnError;
 use super::pace::Pace;
 use super::slot::{Slot, Trial, Version};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::event::columns::{BODY, KIND, LABELS, LETTER, NAME, RAW, SOURCE, TIMESTAMP, VALUE};
+use crate::event::columns::{BODY, CAPTURED, KIND, LABELS, LETTER, NAME, RAW, SOURCE, TIMESTAMP, VALUE};
 use crate::event::{Batch, Kind, labels, mixed};
 use crate::plugin::instance::{Context, RowError, cpu_time};
 use crate::plugin::{Account, Fault, FaultKind, Instance, World};
@@ -51,6 +52,8 @@ pub struct Stage {
     breaker: Breaker,
     pace: Pace,
     open_because: String,
+    /// it was told that batches fail whose parts do not
+    told_of_whims: bool,
     state: Option<Vec<u8>>,
     /// there was a state, and nobody reads it any more
     forget: bool,
@@ -145,6 +148,7 @@ impl Stage {
             breaker: Breaker::default(),
             pace: Pace::default(),
             open_because: String::new(),
+            told_of_whims: false,
             state,
             forget: false,
             trial: None,
@@ -245,6 +249,40 @@ impl Stage {
         if batch.columns.num_rows() == 0 {
             return Ok(Outcome::default());
         }
+        let mut outcome = match self.slot.capture.wanted() {
+            0 => self.passed(batch)?,
+            wanted => self.watched(batch, wanted)?,
+        };
+        if self.fate(&outcome).0 == OnError::Pass {
+            let passed = outcome.casualties.drain(..).map(|casualty| Batch { kind: batch.kind, columns: casualty.row });
+            outcome.batches.extend(passed);
+        }
+        Ok(outcome)
+    }
+
+    /// The same, while somebody wants to see so many rows of it. What runs on trial is not shown: it may be gone in a minute.
+    fn watched(&mut self, batch: &Batch, wanted: u32) -> Result<Outcome> {
+        if self.trial.is_some() || self.before.is_some() {
+            return self.passed(batch);
+        }
+        let all = batch.columns.num_rows();
+        // What is counted over a batch would come out otherwise of a part of it.
+        let whole = self.seat.version.contract.keeps_state && all <= capture::ROWS_MAX as usize;
+        let rows = if whole { all } else { all.min(wanted as usize) };
+        let input = Batch { kind: batch.kind, columns: batch.columns.slice(0, rows) };
+        let reads = self.reads(&input)?;
+        let (version, state) = (self.seat.version.clone(), self.state.clone());
+        let mut outcome = self.passed(&capture::numbered(batch, rows)?)?;
+        let made = capture::taken(&mut outcome)?;
+        if !outcome.paused {
+            let (source, now) = (self.source.clone(), version.clock.then_some(self.now));
+            let got = Got { source, version, now, state, input: input.columns, reads, outcome: made };
+            self.slot.capture.take(got);
+        }
+        Ok(outcome)
+    }
+
+    fn passed(&mut self, batch: &Batch) -> Result<Outcome> {
         self.now = self.clock.now();
         let before = self.before.take();
         let tried = self.trial.take_if(|_| true);
@@ -272,10 +310,6 @@ impl Stage {
         let account = self.account();
         account.passed(outcome.batches.iter().map(|batch| batch.columns.num_rows()).sum());
         account.gave_up(outcome.casualties.len());
-        if self.fate(&outcome).0 == OnError::Pass {
-            let passed = outcome.casualties.drain(..).map(|casualty| Batch { kind: batch.kind, columns: casualty.row });
-            outcome.batches.extend(passed);
-        }
         Ok(outcome)
     }
 
@@ -299,6 +333,14 @@ impl Stage {
             from += count;
         }
         self.judge(&search, rows, self.now);
+        if search.began.is_some() && search.lost == 0 && !std::mem::replace(&mut self.told_of_whims, true) {
+            let (stage, reason) = (&*self.name, &*self.open_because);
+            tracing::warn!(
+                stage,
+                reason,
+                "a batch failed and its halves did not; no event is lost, and this is told once"
+            );
+        }
         let fault = search.began.map(|_| self.open_because.clone());
         Ok((outcome, fault))
     }
@@ -555,7 +597,8 @@ fn matching(batch: &Batch, pattern: &str) -> Result<Vec<(String, ArrayRef)>> {
             Some(prefix) => name.starts_with(prefix),
             None => name == pattern,
         };
-        if wanted && name != RAW && name != LETTER && !matches!(column.data_type(), DataType::Map(_, _)) {
+        let hidden = [RAW, LETTER, CAPTURED].contains(&name.as_str());
+        if wanted && !hidden && !matches!(column.data_type(), DataType::Map(_, _)) {
             found.push((name.clone(), column.clone()));
         }
     }
@@ -647,7 +690,7 @@ fn only_what_metrics_have(logs: &RecordBatch) -> Result<RecordBatch> {
     let mut columns = Vec::new();
     for (field, column) in logs.schema_ref().fields().iter().zip(logs.columns()) {
         match field.name().as_str() {
-            TIMESTAMP | SOURCE | RAW | LETTER | NAME | KIND | VALUE => fields.push(field.as_ref().clone()),
+            TIMESTAMP | SOURCE | RAW | LETTER | CAPTURED | NAME | KIND | VALUE => fields.push(field.as_ref().clone()),
             BODY if logs.column_by_name(RAW).is_none() => fields.push(Field::new(RAW, field.data_type().clone(), true)),
             _ => continue,
         }

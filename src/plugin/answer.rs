@@ -6,6 +6,7 @@
 use super::boundary as wit;
 use super::fault::{Fault, FaultKind};
 use super::{Limits, Proposal, read};
+use crate::error::did_you_mean;
 use crate::event::{Kind, Type};
 use arrow::array::{ArrayRef, RecordBatch};
 use std::collections::{HashMap, HashSet};
@@ -54,6 +55,21 @@ pub struct Contract {
     pub keeps_state: bool,
     /// what a parser makes
     pub produces: Kind,
+}
+
+impl Contract {
+    /// What an autoscaler cannot do without and its scaler does not have, in words.
+    pub fn unmet<'a>(&self, signals: impl Iterator<Item = &'a str> + Clone, has_advisers: bool) -> Option<String> {
+        self.reads.iter().find_map(|wanted| match wanted.strip_prefix("advisers.") {
+            Some(_) if has_advisers => None,
+            Some(_) => Some("it needs advisers, and there are none; write [scalers.<name>.advisers.<name>]".to_owned()),
+            None if wanted.contains('*') || signals.clone().any(|signal| signal == wanted) => None,
+            None => {
+                let hint = did_you_mean(wanted, signals.clone());
+                Some(format!("it needs a signal `{wanted}`, and there is none of that name{hint}"))
+            }
+        })
+    }
 }
 
 /// A row that the plugin itself could not handle.

@@ -89,7 +89,10 @@ fn meaning(error: &wasmtime::Error, host: &Host, while_it_ran: bool) -> (FaultKi
     }
     let why = match trap {
         Some(Trap::StackOverflow) => "the stack overflowed".to_owned(),
-        Some(Trap::UnreachableCodeReached) => "it panicked or aborted".to_owned(),
+        Some(Trap::UnreachableCodeReached) => match &host.panic {
+            Some(panic) => format!("it {panic}"),
+            None => "it panicked or aborted".to_owned(),
+        },
         // The stack of compiled Rust and C lies at the start of the memory, and an overflow of it looks like this.
         Some(Trap::MemoryOutOfBounds) => {
             "an access outside of its memory (is its stack too small for what it does?)".to_owned()

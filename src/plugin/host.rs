@@ -15,6 +15,8 @@ use wasmtime::{Engine, ResourceLimiter, StoreContextMut, Trap};
 const LINES_MAX: u32 = 100;
 /// Bytes of one such line; the rest is cut.
 const LINE_BYTES_MAX: usize = 4096;
+/// How the line begins that the Rust SDK logs when a plugin panics.
+const PANIC: &str = "panicked at ";
 /// Keys of a lookup between two looks at the clock.
 const KEYS_A_LOOK: usize = 4096;
 /// Core instances, memories and tables that one component may consist of; what they hold together is limited elsewhere.
@@ -33,6 +35,8 @@ pub(super) struct Host {
     /// a growth of memory or tables was refused in this call
     pub refused_growth: bool,
     pub lines: u32,
+    /// what it said of its panic in this call
+    pub panic: Option<String>,
     /// calls to us in this call, and the bytes that went over in them, there and back
     pub host_calls: u32,
     pub host_bytes: u64,
@@ -145,6 +149,7 @@ impl Host {
             table_elements: 0,
             refused_growth: false,
             lines: 0,
+            panic: None,
             host_calls: 0,
             host_bytes: 0,
             began: Duration::ZERO,
@@ -157,6 +162,7 @@ impl Host {
         self.began = cpu_time();
         self.time_max = time_max;
         self.lines = 0;
+        self.panic = None;
         self.host_calls = 0;
         self.host_bytes = 0;
         self.refused_growth = false;
@@ -237,6 +243,11 @@ impl Host {
         }
         let cut = message.floor_char_boundary(LINE_BYTES_MAX);
         let (stage, line) = (&*self.stage, message.get(..cut).unwrap_or_default());
+        if line.starts_with(PANIC) {
+            // The fault tells it, and once: the search for the event at fault meets the same panic many times.
+            self.panic = Some(line.split_whitespace().collect::<Vec<_>>().join(" "));
+            return tracing::debug!(target: "plugin", stage, "{line}");
+        }
         match level {
             Level::Trace => tracing::trace!(target: "plugin", stage, "{line}"),
             Level::Debug => tracing::debug!(target: "plugin", stage, "{line}"),

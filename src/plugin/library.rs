@@ -22,12 +22,13 @@ struct Inner {
     component: Component,
 }
 
-/// Where plugins are looked for.
+/// Where plugins are looked for. Cloning shares what is in use.
+#[derive(Clone)]
 pub struct Library {
     engine: Engine,
     bundled: &'static [Bundled],
     /// those in use: a file that is looked at again is not compiled again
-    known: Mutex<Vec<Weak<Inner>>>,
+    known: Arc<Mutex<Vec<Weak<Inner>>>>,
 }
 
 /// A plugin that is part of the program.
@@ -75,7 +76,7 @@ impl Plugin {
 impl Library {
     /// A library of these bundled plugins, and of any file.
     pub fn new(engine: Engine, bundled: &'static [Bundled]) -> Library {
-        Library { engine, bundled, known: Mutex::default() }
+        Library { engine, bundled, known: Arc::default() }
     }
 
     /// The engine that runs them.

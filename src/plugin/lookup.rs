@@ -71,6 +71,20 @@ impl Lookup {
         Ok(Lookup { names, columns, indices })
     }
 
+    /// The table as CSV text, if that takes no more than so many bytes.
+    pub fn csv(&self, bytes_max: usize) -> Option<String> {
+        let size: usize = self.columns.iter().map(|column| column.as_string::<i32>().value_data().len()).sum();
+        if size > bytes_max {
+            return None;
+        }
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(&self.names).ok()?;
+        for row in 0..self.columns.first().map_or(0, |column| column.len()) {
+            writer.write_record(self.columns.iter().map(|column| column.as_string::<i32>().value(row))).ok()?;
+        }
+        String::from_utf8(writer.into_inner().ok()?).ok()
+    }
+
     /// The names of its columns.
     pub fn columns(&self) -> Vec<String> {
         self.names.clone()

@@ -3,6 +3,7 @@
 //! Users' tables stand in the schema `public`, which nobody has to write, and ours in `tidemill`.
 
 use super::SystemTable;
+use super::plugin_rows::{self, Through};
 use super::rows::Rows;
 use crate::event::TableName;
 use crate::event::table_name::SYSTEM_SCHEMA;
@@ -71,7 +72,12 @@ impl Shelf for Stored {
 
 /// A shelf as the planner's catalog.
 #[derive(Clone)]
-pub struct Catalog(pub Arc<dyn Shelf>);
+pub struct Catalog {
+    /// the tables there are
+    pub shelf: Arc<dyn Shelf>,
+    /// tables of this statement alone: rows that go through a plugin
+    pub through: Arc<Through>,
+}
 
 impl fmt::Debug for Catalog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -102,9 +108,10 @@ impl CatalogProvider for Catalog {
         let system = match name {
             PUBLIC => false,
             SYSTEM_SCHEMA => true,
+            plugin_rows::SCHEMA => return Some(Arc::new(Own(self.through.clone()))),
             _ => return None,
         };
-        Some(Arc::new(Room { shelf: self.0.clone(), system }))
+        Some(Arc::new(Room { shelf: self.shelf.clone(), system }))
     }
 }
 
@@ -147,5 +154,29 @@ impl SchemaProvider for Room {
 
     fn table_exist(&self, name: &str) -> bool {
         self.name(name).is_some_and(|name| self.shelf.columns(&name).is_some())
+    }
+}
+
+/// The schema of a statement's own tables.
+struct Own(Arc<Through>);
+
+impl fmt::Debug for Own {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Own")
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for Own {
+    fn table_names(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        Ok(self.0.get(name).cloned())
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.0.contains_key(name)
     }
 }

@@ -1,9 +1,10 @@
 //! plans a query against tables that exist only as columns, to find its mistakes before anything runs
 
-use super::catalog::{Catalog, Shelf};
+use super::catalog::Shelf;
 use super::door::{self, Question};
-use super::engine::{deep, session};
-use super::names::{Mentions, settle, unknown_table, written};
+use super::engine::{deep, lend, logical, session};
+use super::names::{Mentions, unknown_table, written};
+use super::plugins::{Bench, Plugins};
 use super::rows::{Rows, viewed};
 use super::{Limits, QueryError, fault, functions, output};
 use crate::event::TableName;
@@ -36,44 +37,63 @@ pub struct Checked {
     pub tables: Vec<TableName>,
     /// the columns it reads of them
     pub columns: Vec<(TableName, String)>,
-    /// the columns of its answer; types of columns that come from unknown ones are guesses
+    /// the columns of its answer
     pub schema: SchemaRef,
+    /// it names columns that nobody knows yet, so that the types in `schema` are guesses
+    pub guessed: bool,
 }
 
 /// The most columns of open tables that a query may name: each costs another try at planning.
 const UNKNOWN_MAX: usize = 64;
 
 /// Finds what is wrong with a query over these tables. A column that none of them has is an error, unless its table is open.
-pub fn check(sql: &str, tables: &[Known]) -> Result<Checked, QueryError> {
+pub fn check(sql: &str, tables: &[Known], plugins: Option<&Arc<dyn Plugins>>) -> Result<Checked, QueryError> {
     deep(|| {
         let limits = Limits::default();
         let schemas = Schemas(tables.to_vec());
         let statement = match door::read(sql, &limits)? {
             Question::Rows(statement) => *statement,
             Question::Tables => {
-                return Ok(Checked { tables: vec![], columns: vec![], schema: Arc::new(Schema::empty()) });
+                return Ok(Checked {
+                    tables: vec![],
+                    columns: vec![],
+                    schema: Arc::new(Schema::empty()),
+                    guessed: true,
+                });
             }
             Question::Columns(name) => {
                 let text = written(&name);
                 let table = TableName::parse(&text).ok().filter(|table| schemas.columns(table).is_some());
                 let table = table.ok_or_else(|| unknown_table(&text, &name, &schemas))?;
-                return Ok(Checked { tables: vec![table], columns: vec![], schema: Arc::new(Schema::empty()) });
+                return Ok(Checked {
+                    tables: vec![table],
+                    columns: vec![],
+                    schema: Arc::new(Schema::empty()),
+                    guessed: true,
+                });
             }
         };
-        let state = session(&limits).map_err(|error| fault::told(&error, &Mentions::default()))?;
-        guessed(&statement, &state, schemas)
+        let mut state = session(&limits).map_err(|error| fault::told(&error, &Mentions::default()))?;
+        let bench = Arc::new(Bench::new(plugins.cloned(), &state.runtime_env().memory_pool));
+        lend(&mut state, &bench)?;
+        guessed(&statement, &state, schemas, &bench)
     })
 }
 
 /// Plans with the known columns; each unknown one of an open table is then tried as every type it could be.
-fn guessed(statement: &Statement, state: &SessionState, mut schemas: Schemas) -> Result<Checked, QueryError> {
+fn guessed(
+    statement: &Statement,
+    state: &SessionState,
+    mut schemas: Schemas,
+    bench: &Arc<Bench>,
+) -> Result<Checked, QueryError> {
     let mentions = Mentions::of(statement).with_functions(functions::names(state));
     let tables = mentions.tables(&schemas)?;
     let mut unknown: Vec<(TableName, String)> = Vec::new();
     let mut guess = DataType::Utf8;
     for _ in 0..UNKNOWN_MAX + GUESSES.len() {
-        let error = match planned(statement, state, &schemas, &mentions, &tables) {
-            Ok(checked) => return Ok(checked),
+        let error = match planned(statement, state, &schemas, &tables, bench) {
+            Ok(checked) => return Ok(Checked { guessed: !unknown.is_empty(), ..checked }),
             Err(error) => error,
         };
         if let Some((table, column)) = missing(&error, &schemas, &tables, &mentions)
@@ -91,12 +111,12 @@ fn guessed(statement: &Statement, state: &SessionState, mut schemas: Schemas) ->
             }
             // No one type does for all of them; which it will be is not known, so nothing is known to be wrong.
             _ if !unknown.is_empty() && !matches!(error.find_root(), DataFusionError::SchemaError(..)) => {
-                return Ok(Checked { tables, columns: unknown, schema: Arc::new(Schema::empty()) });
+                return Ok(Checked { tables, columns: unknown, schema: Arc::new(Schema::empty()), guessed: true });
             }
             _ => return Err(fault::told(&error, &mentions)),
         }
     }
-    Ok(Checked { tables, columns: unknown, schema: Arc::new(Schema::empty()) })
+    Ok(Checked { tables, columns: unknown, schema: Arc::new(Schema::empty()), guessed: true })
 }
 
 const GUESSES: &[&str] = &["utf8", "float64", "timestamp", "boolean"];
@@ -142,24 +162,17 @@ fn planned(
     statement: &Statement,
     state: &SessionState,
     schemas: &Schemas,
-    mentions: &Mentions,
     tables: &[TableName],
+    bench: &Arc<Bench>,
 ) -> Result<Checked, DataFusionError> {
-    let mut statement = statement.clone();
-    let known: BTreeSet<String> = tables
-        .iter()
-        .filter_map(|table| schemas.columns(table))
-        .flat_map(|schema| schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>())
-        .collect();
-    settle(&mut statement, mentions, &known);
     let mut state = state.clone();
-    state.register_catalog_list(Arc::new(Catalog(Arc::new(schemas.clone()))));
     let options = state.config().options().clone();
     state.execution_props_mut().mark_start_execution(options);
-    let plan = futures::executor::block_on(state.statement_to_plan(statement))?;
+    let shelf: Arc<dyn Shelf> = Arc::new(schemas.clone());
+    let plan = logical(statement.clone(), &state, &shelf, bench)?;
     let schema = output::schema(DFSchema::as_arrow(plan.schema()));
     let plan = state.optimize(&plan)?;
-    Ok(Checked { tables: tables.to_vec(), columns: read(&plan)?, schema })
+    Ok(Checked { tables: tables.to_vec(), columns: read(&plan)?, schema, guessed: false })
 }
 
 /// The columns that a plan reads.
@@ -226,7 +239,7 @@ mod tests {
 
     #[track_caller]
     fn wrong(sql: &str, word: &str) {
-        let error = check(sql, &known(false)).map(|_| ()).unwrap_err().to_string();
+        let error = check(sql, &known(false), None).map(|_| ()).unwrap_err().to_string();
         assert!(error.contains(word), "{sql}: {error}");
     }
 
@@ -245,7 +258,7 @@ mod tests {
     #[test]
     fn what_is_read_is_told() {
         let sql = "SELECT count(*) / 60.0 AS value FROM access WHERE timestamp > now() - INTERVAL '1 minute' AND http.path = '/'";
-        let checked = check(sql, &known(false)).unwrap();
+        let checked = check(sql, &known(false), None).unwrap();
         let columns: Vec<&str> = checked.columns.iter().map(|(_, column)| column.as_str()).collect();
         assert_eq!(columns, ["http.path", "timestamp"]);
         assert_eq!(checked.tables, [TableName::user("access").unwrap()]);
@@ -261,10 +274,10 @@ mod tests {
             "SELECT a.k8s FROM access a WHERE a.k8s > 5",
             "SELECT date_bin(INTERVAL '1 minute', seen) FROM access",
         ] {
-            if let Err(error) = check(sql, &known(true)) {
+            if let Err(error) = check(sql, &known(true), None) {
                 panic!("{sql}: {error}");
             }
         }
-        assert!(check("SELECT x FROM acess", &known(true)).is_err());
+        assert!(check("SELECT x FROM acess", &known(true), None).is_err());
     }
 }

@@ -10,6 +10,9 @@
 use super::catalog::{CATALOG, Catalog, PUBLIC, Shelf, Stored};
 use super::door::{self, Question};
 use super::names::{Mentions, settle, unknown_table, written};
+use super::plugin_parse::PluginParse;
+use super::plugin_rows;
+use super::plugins::{self, Bench, Plugins};
 use super::sort::SortThroughUnion;
 use super::stop::{Stop, StopOnDrop, Stoppable};
 use super::{Answer, Limits, Query, QueryError, SystemTable, fault, functions, output};
@@ -21,12 +24,14 @@ use arrow::array::{ArrayRef, Int64Array, StringArray};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use chrono::{DateTime, Utc};
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SessionConfig;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
@@ -64,6 +69,8 @@ struct Inner {
     base: OnceLock<SessionState>,
     view: Arc<dyn Fn() -> Arc<View> + Send + Sync>,
     system: Arc<[Arc<dyn SystemTable>]>,
+    /// the plugins that queries may run, once there are any
+    plugins: OnceLock<Arc<dyn Plugins>>,
     limits: Limits,
     clock: Clock,
     places: Arc<Semaphore>,
@@ -97,6 +104,7 @@ struct Planned {
     plan: Arc<dyn ExecutionPlan>,
     state: SessionState,
     mentions: Mentions,
+    bench: Arc<Bench>,
     /// keeps the segments that the plan reads
     shelf: Arc<dyn Shelf>,
 }
@@ -149,12 +157,18 @@ impl Engine {
             base: OnceLock::new(),
             view,
             system,
+            plugins: OnceLock::new(),
             limits,
             clock,
             places,
             waiting,
             stopping: CancellationToken::new(),
         })))
+    }
+
+    /// Lets queries run these plugins; only the first ones count.
+    pub fn lend(&self, plugins: Arc<dyn Plugins>) {
+        let _ = self.0.plugins.set(plugins);
     }
 
     /// Starts a query and returns once its columns are known. It sees all tables as they are at this moment.
@@ -340,6 +354,8 @@ async fn drive(
         }
     };
     stop.watch(&planned.plan);
+    planned.bench.inner().iter().for_each(|plan| stop.watch(plan));
+    stop.hold(&planned.bench.stop);
     let stop = StopOnDrop(stop);
     let schema = output::schema(&planned.plan.schema());
     let stream = match execute_stream(planned.plan.clone(), planned.state.task_ctx()) {
@@ -406,42 +422,69 @@ fn outcome(inner: &Inner, sql: &str) -> Result<Outcome, QueryError> {
         Question::Columns(name) => columns(&name, shelf.as_ref()).map(Outcome::Rows),
         Question::Rows(statement) => {
             let now = DateTime::<Utc>::from_timestamp_nanos(inner.clock.now());
-            let (plan, state, mentions) = planned(*statement, inner.base()?.clone(), shelf.clone(), now)?;
-            Ok(Outcome::Run(Box::new(Planned { plan, state, mentions, shelf })))
+            let state = inner.base()?.clone();
+            let bench = Arc::new(Bench::new(inner.plugins.get().cloned(), &state.runtime_env().memory_pool));
+            let (plan, state, mentions) = planned(*statement, state, &shelf, &bench, now)?;
+            Ok(Outcome::Run(Box::new(Planned { plan, state, mentions, bench, shelf })))
         }
     }
 }
 
 /// The plan of a statement over a shelf.
 fn planned(
-    mut statement: Statement,
+    statement: Statement,
     mut state: SessionState,
-    shelf: Arc<dyn Shelf>,
+    shelf: &Arc<dyn Shelf>,
+    bench: &Arc<Bench>,
     now: DateTime<Utc>,
 ) -> Result<(Arc<dyn ExecutionPlan>, SessionState, Mentions), QueryError> {
+    lend(&mut state, bench)?;
     let mentions = Mentions::of(&statement).with_functions(functions::names(&state));
-    let mut known = BTreeSet::new();
-    for table in mentions.tables(shelf.as_ref())? {
-        let columns = shelf.columns(&table);
-        known.extend(columns.iter().flat_map(|schema| schema.fields()).map(|field| field.name().clone()));
-    }
-    settle(&mut statement, &mentions, &known);
+    mentions.tables(shelf.as_ref())?;
     if let Some(query) = door::query_of(&statement) {
         functions::share(&mut state, query);
     }
-    state.register_catalog_list(Arc::new(Catalog(shelf)));
     let options = state.config().options().clone();
     let props = state.execution_props_mut();
     props.mark_start_execution(options);
     props.query_execution_start_time = Some(now);
-    let plan = futures::executor::block_on(async {
-        let logical = state.statement_to_plan(statement).await?;
-        state.create_physical_plan(&logical).await
-    });
+    let plan = logical(statement, &state, shelf, bench)
+        .and_then(|logical| futures::executor::block_on(state.create_physical_plan(&logical)));
     match plan {
         Ok(plan) => Ok((plan, state, mentions)),
         Err(error) => Err(fault::told(&error, &mentions)),
     }
+}
+
+/// Gives a query its plugins.
+pub fn lend(state: &mut SessionState, bench: &Arc<Bench>) -> Result<(), QueryError> {
+    let function = Arc::new(ScalarUDF::new_from_impl(PluginParse::new(bench.clone())));
+    let registered = state.register_udf(function);
+    registered.map(drop).map_err(|error| fault::told(&error, &Mentions::default()))
+}
+
+/// The logical plan of a statement over a shelf; what it reads through plugins is planned on the way.
+pub fn logical(
+    mut statement: Statement,
+    state: &SessionState,
+    shelf: &Arc<dyn Shelf>,
+    bench: &Arc<Bench>,
+) -> datafusion::error::Result<LogicalPlan> {
+    let mentions = Mentions::of(&statement);
+    let mut known = BTreeSet::new();
+    for table in mentions.tables(shelf.as_ref()).map_err(plugins::told)? {
+        known.extend(shelf.columns(&table).iter().flat_map(|schema| names(schema)));
+    }
+    let through = plugin_rows::expand(&mut statement, state, shelf, bench)?;
+    known.extend(through.values().flat_map(|table| names(&table.schema())));
+    settle(&mut statement, &mentions, &known);
+    let mut state = state.clone();
+    state.register_catalog_list(Arc::new(Catalog { shelf: shelf.clone(), through: Arc::new(through) }));
+    futures::executor::block_on(state.statement_to_plan(statement))
+}
+
+fn names(schema: &Schema) -> Vec<String> {
+    schema.fields().iter().map(|field| field.name().clone()).collect()
 }
 
 /// `SHOW TABLES`

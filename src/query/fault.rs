@@ -196,6 +196,11 @@ fn arrow(error: &arrow::error::ArrowError, mentions: &Mentions) -> QueryError {
 }
 
 /// Planner errors that are only text.
+/// What stands behind a mark.
+fn after<'t>(text: &'t str, mark: &str) -> Option<&'t str> {
+    text.split_once(mark).map(|(_, rest)| rest)
+}
+
 fn plan(text: &str, mentions: &Mentions) -> QueryError {
     let failure = QueryError::invalid(sentence(text));
     if let Some(name) = between(text, "Invalid function '", "'") {
@@ -204,6 +209,13 @@ fn plan(text: &str, mentions: &Mentions) -> QueryError {
             Some(near) => failure.hint(format!("did you mean `{near}`?")),
             None => failure,
         };
+    }
+    if let Some(ours) = after(text, "user-defined coercion failed with: External error: ") {
+        return QueryError::invalid(ours.split(" No function matches").next().unwrap_or(ours).trim());
+    }
+    if let Some(name) = between(text, "Field ", " not found in struct") {
+        return QueryError::invalid(format!("the value has no field `{name}`"))
+            .hint("SELECT the value itself with LIMIT 1: that shows its fields");
     }
     // The engine tells it as a mistake of its own, with each signature.
     if let Some(name) = between(text, "Function '", "' failed to match any signature") {

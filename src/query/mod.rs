@@ -22,6 +22,10 @@ pub mod format;
 pub mod functions;
 pub mod names;
 pub mod output;
+pub mod plugin_call;
+pub mod plugin_parse;
+pub mod plugin_rows;
+pub mod plugins;
 pub mod rows;
 pub mod sort;
 pub mod stop;
@@ -34,6 +38,7 @@ mod tests;
 
 pub use check::{Checked, Known, check};
 pub use engine::Engine;
+pub use plugins::{Made, Plugin, Plugins};
 pub use terminal::table;
 
 use crate::error::{Error, ErrorKind};

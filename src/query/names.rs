@@ -6,6 +6,7 @@
 use super::catalog::Shelf;
 use super::door::{place, query_of, query_of_mut};
 use super::fault;
+use super::plugin_call;
 use super::{Place, QueryError};
 use crate::error::{ErrorKind, did_you_mean, nearest};
 use crate::event::TableName;
@@ -225,8 +226,10 @@ impl Visitor for Mentions {
                     self.aliased.insert(source.clone(), written(name));
                     self.sources.insert(source);
                 }
-                if args.is_none() {
-                    self.tables.push(name.clone());
+                match args {
+                    None => self.tables.push(name.clone()),
+                    Some(args) if plugin_call::is_called(name) => self.tables.extend(plugin_call::table_of(args)),
+                    Some(_) => (),
                 }
             }
             TableFactor::Derived { alias: Some(alias), .. }

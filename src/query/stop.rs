@@ -25,7 +25,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-type Flag = Arc<AtomicBool>;
+/// Set when what looks at it should end.
+pub type Flag = Arc<AtomicBool>;
 
 /// Ends one query: by [`Stop::now`], or when it is dropped.
 #[derive(Debug, Default)]
@@ -42,6 +43,13 @@ impl Stop {
     /// Whether it was ended.
     pub fn is_over(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Takes over a flag that is not part of a plan.
+    pub fn hold(&self, flag: &Flag) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        flag.store(held.0, Ordering::Relaxed);
+        held.1.push(flag.clone());
     }
 
     /// Takes over a plan's flags.

@@ -17,7 +17,10 @@ pub mod policy;
 pub mod record;
 pub mod standing;
 pub mod backtest;
+pub mod case;
 pub mod actuator;
+#[cfg(test)]
+mod fault_tests;
 
 pub use actuator::{Actuator, Change, Outcome, Status};
 pub use deciders::{Decide, Decider, Deciders};

@@ -40,6 +40,9 @@ pub struct Record {
     /// why nobody knew how many replicas there are; empty where it was known
     #[serde(default)]
     unknown: String,
+    /// why nothing could be changed; empty where it could
+    #[serde(default)]
+    standby: String,
     /// what the plugin answered
     pub answer: Answered,
 }
@@ -189,8 +192,15 @@ impl Record {
             history: history.clone(),
             order: order.cloned(),
             unknown: unknown.to_owned(),
+            standby: String::new(),
             answer,
         })
+    }
+
+    /// The same by somebody who may not act, with the reason; an empty one changes nothing.
+    pub fn standing_by(mut self, why: &str) -> Record {
+        why.clone_into(&mut self.standby);
+        self
     }
 
     /// Packed, for the column.
@@ -268,14 +278,18 @@ impl Record {
             message: self.unknown.clone(),
         }));
         let proposal = answer.proposal();
-        Ok(self.policy.decide(Case {
+        let decision = self.policy.decide(Case {
             now: self.now,
             current: self.workload.replicas,
             proposal: proposal.as_ref(),
             beliefs: &beliefs,
             history: &self.history,
             order: self.order.as_ref(),
-        }))
+        });
+        match self.standby.as_str() {
+            "" => Ok(decision),
+            why => Ok(decision.stand_by(self.workload.replicas, why)),
+        }
     }
 }
 

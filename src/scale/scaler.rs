@@ -6,12 +6,15 @@
 //! Acting takes its time (a replica starts, another drains) and does not stop the ticks: a later decision simply asks for another
 //! number, and the earlier one's outcome says so. Ticks that come late are left out, never bunched.
 //!
+//! A workload that is shared (its replicas are others' too) is never taken to be what was last decided: a tick goes on from what was
+//! found, and a row `found` tells of every number that is not ours. It is started with whatever runs.
+//!
 //! **Always:** the plugin's state and the number that was decided are stored together with the row that tells of them.
 //! **Never:** an actuator is called for a decision that is not on disk.
 
 use super::actuator::{Actuator, Change, Outcome, Phase, ReplicaStatus, Status};
 use super::deciders::{Asked, Decider, Deciders, SHADOW};
-use super::decision::{Decided, Followed, Who, decision_row, note_row, outcome_row, waiting_row};
+use super::decision::{Decided, Followed, Who, decision_row, found_row, note_row, outcome_row, waiting_row};
 use super::evidence::{Answer, Ask, Fresh, Question, gather};
 use super::memory::{Memory, Recent, State};
 use super::policy::{Decision, Freeze, History, Order, Policy, replicas};
@@ -230,12 +233,12 @@ pub struct Scaler {
     parts: Parts,
     /// where it stands: what was last decided and recorded, and the plugin's state
     memory: Memory,
-    /// whether nothing was remembered
-    first: bool,
     /// whether the first number of this life was decided
     started: bool,
     /// whether that number is on disk since before
     remembered: bool,
+    /// whether nothing was remembered at all
+    first: bool,
     /// the last tick's number; ticks only grow, whatever the clock does
     tick: i64,
     orders: mpsc::Receiver<(Command, oneshot::Sender<Result<String>>)>,
@@ -306,11 +309,11 @@ impl Scaler {
             tables: tables.get(signal).cloned().unwrap_or_default(),
         });
         let policy = config.policy();
-        let first = last.is_none();
         let remembered = last.as_ref().is_some_and(|last| policy.within(last.decided) == last.decided);
+        let first = last.is_none();
         let memory = last.unwrap_or_else(|| {
             let decided = config.initial.unwrap_or(config.min);
-            Memory { decided, history: History::begin(parts.clock.now(), decided), ..Memory::default() }
+            Memory { decided, ..Memory::default() }
         });
         if memory.promoted.is_some() && memory.promoted == parts.deciders.shadow.as_ref().map(Decider::identity) {
             parts.deciders.promote();
@@ -329,9 +332,9 @@ impl Scaler {
             every: config.every.0,
             questions: questions.collect(),
             memory,
-            first,
             started: false,
             remembered,
+            first,
             tick: 0,
             orders,
             standing,
@@ -385,6 +388,7 @@ impl Scaler {
         if !self.started {
             return self.start().await;
         }
+        self.adopt().await?;
         let limit = self.every.min(ANSWER_MAX);
         let answers = gather(&self.questions, &*self.parts.ask, &*self.parts.fresh, now, limit).await;
         let signals_seconds = seconds(now, self.parts.clock.now());
@@ -402,6 +406,7 @@ impl Scaler {
         let history = &self.memory.history;
         let answer = live.answer.clone();
         let record = Record::new(&request, &self.policy, history, order, &status.unknown, answer).ok()?;
+        let record = record.standing_by(&status.standby);
         let decision = record.decide(&live.answer).ok()?;
         let memory = self.next_memory(&decision, &live, &asked, &states);
         let advice: Vec<(Advice, f64)> =
@@ -425,10 +430,39 @@ impl Scaler {
         self.standing.send_replace(Standing::of(&self.who.workload, self.every, &written));
         self.take(memory);
         let under_way = self.open.values().next_back() == Some(&decision.replicas);
-        if !under_way && self.parts.actuator.status().asked != decision.replicas {
-            self.act(decision.replicas);
+        // That somebody else just did the same is for the actuator to say: each change has an outcome.
+        let changes = self.parts.actuator.shared() && decision.replicas != written.replicas;
+        if !under_way && (changes || self.parts.actuator.status().asked != decision.replicas) {
+            self.act(written.replicas, decision.replicas);
         }
         Some(decision)
+    }
+
+    /// Goes on from what a shared workload was found to be, unless a change of ours is still under way.
+    async fn adopt(&mut self) -> Option<()> {
+        let found = self.parts.actuator.status().found.filter(|_| self.parts.actuator.shared());
+        let decided = self.memory.decided;
+        let Some(found) = found.filter(|found| *found != decided && self.open.is_empty()) else { return Some(()) };
+        let words = format!(
+            "Found {}, {decided} decided last: changed by others, or the change did not get there. Decisions go on from {found}.",
+            replicas(found)
+        );
+        let mut memory = self.memory.clone();
+        memory.history.take_back(found, decided);
+        memory.decided = found;
+        self.tell_found(found, &words, Some(memory)).await
+    }
+
+    /// Records what was found; nothing where it does not get to the disk.
+    async fn tell_found(&mut self, found: u32, words: &str, memory: Option<Memory>) -> Option<()> {
+        let position = memory.as_ref().map(|memory| memory.position(&self.who.scaler)).transpose().ok()?;
+        let row = found_row(&self.who, self.tick, found, words).ok()?;
+        if let Err(error) = self.append(row, position).await {
+            tracing::warn!(scaler = self.who.scaler, %error, "what was found is not recorded, so nothing is done");
+            return None;
+        }
+        self.memory = memory.unwrap_or_else(|| self.memory.clone());
+        Some(())
     }
 
     /// What the plugins are asked.
@@ -501,8 +535,15 @@ impl Scaler {
         memory
     }
 
+    /// Waits for what is under way, and records its outcomes.
+    pub(super) async fn settle(&mut self) {
+        while let Some(done) = self.doing.join_next().await {
+            self.follow(done).await;
+        }
+    }
+
     /// Does what an operator says: it is on disk before this returns, and the next tick heeds it.
-    async fn obey(&mut self, command: Command) -> Result<String> {
+    pub(super) async fn obey(&mut self, command: Command) -> Result<String> {
         let mut memory = self.memory.clone();
         let told = match command {
             Command::Order(order) => {
@@ -546,6 +587,9 @@ impl Scaler {
 
     /// The first decision of a life: the number that was last decided, or the initial one.
     async fn start(&mut self) -> Option<Decision> {
+        if self.parts.actuator.shared() {
+            return self.start_shared().await;
+        }
         let status = self.parts.actuator.status();
         if self.first {
             if !status.unknown.is_empty() {
@@ -553,9 +597,7 @@ impl Scaler {
                 return None;
             }
             // What runs already (others may have started it) is not taken away by a first start.
-            let decided = self.memory.decided.max(status.asked);
-            self.memory.decided = decided;
-            self.memory.history = History::begin(self.tick, decided);
+            self.memory.decided = self.memory.decided.max(status.asked);
         }
         let replicas = self.policy.within(self.memory.decided);
         let reason = match self.remembered {
@@ -565,6 +607,9 @@ impl Scaler {
         let decision =
             Decision { replicas, desired: None, believed: replicas, clamps: Vec::new(), reason: reason.to_owned() };
         let mut memory = self.memory.clone();
+        if self.first {
+            memory.history = History::begin(self.tick, replicas);
+        }
         memory.history.note(&self.policy, self.tick, replicas, if self.remembered { replicas } else { 0 }, replicas);
         memory.decided = replicas;
         if memory.change.as_ref().is_none_or(|change| change.to != replicas) {
@@ -596,7 +641,7 @@ impl Scaler {
         self.started = true;
         self.standing.send_replace(Standing::of(&self.who.workload, self.every, &written));
         self.take(memory);
-        self.act(replicas);
+        self.act(0, replicas);
         Some(decision)
     }
 
@@ -614,6 +659,24 @@ impl Scaler {
         if let Err(error) = recorded {
             tracing::warn!(scaler = self.who.scaler, %error, "waiting not recorded");
         }
+    }
+
+    /// The first tick of a life whose workload runs already: whatever it was found to be is where decisions go on from.
+    async fn start_shared(&mut self) -> Option<Decision> {
+        let status = self.parts.actuator.status();
+        let Some(found) = status.found else {
+            let words = format!("Not started yet: {}.", status.standby);
+            self.tell_found(self.memory.decided, &words, None).await?;
+            return None;
+        };
+        let words = format!("Started: {} found, and decisions go on from there.", replicas(found));
+        let mut memory = self.memory.clone();
+        // An empty history would let the first tick take away.
+        memory.history.note(&self.policy, self.tick, found, found, found);
+        memory.decided = found;
+        self.tell_found(found, &words, Some(memory)).await?;
+        self.started = true;
+        Some(Decision { replicas: found, desired: None, believed: found, clamps: Vec::new(), reason: words })
     }
 
     /// Puts the decision on disk, with what is remembered.
@@ -643,14 +706,17 @@ impl Scaler {
     }
 
     /// Makes it so, without waiting for it.
-    fn act(&mut self, replicas: u32) {
+    fn act(&mut self, from: u32, replicas: u32) {
         if self.doing.len() >= DOING_MAX {
-            self.doing.abort_all();
+            self.give_up(&format!("given up: {DOING_MAX} decisions were under way and none of them ended"));
         }
         let (tick, clock, actuator) = (self.tick, self.parts.clock.clone(), self.parts.actuator.clone());
         self.open.insert(tick, replicas);
         // What a life before decided is told as it was, so that who has heard it already knows that it is the same.
-        let change = self.memory.change.clone().unwrap_or_default();
+        let mut change = self.memory.change.clone().unwrap_or_default();
+        if actuator.shared() {
+            change.from = from;
+        }
         self.doing.spawn(async move {
             let began = clock.now();
             let patience = actuator.patience();
@@ -670,12 +736,17 @@ impl Scaler {
     async fn follow(&mut self, done: std::result::Result<Done, tokio::task::JoinError>) {
         let done = match done {
             Ok(done) => done,
+            Err(error) if error.is_cancelled() => return,
             Err(error) => {
                 tracing::error!(scaler = self.who.scaler, %error, "applying a decision ended without an outcome");
+                self.give_up(&format!("applying it ended without an outcome: {error}"));
                 return;
             }
         };
-        self.open.remove(&done.tick);
+        if self.open.remove(&done.tick).is_none() {
+            // It was given up, and its row says so.
+            return;
+        }
         if let Err(error) = &done.outcome {
             tracing::warn!(scaler = self.who.scaler, replicas = done.decided, %error, "decision not applied");
         }
@@ -713,9 +784,16 @@ impl Scaler {
         while let Some(done) = self.doing.try_join_next() {
             self.follow(done).await;
         }
+        self.give_up("tidemill stopped before it was done");
+        // A second is much for an append; a disk that needs longer must not hold up the shutdown.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.write_late_outcomes()).await;
+    }
+
+    /// Waits no longer for what is under way; each has its outcome, which says why.
+    fn give_up(&mut self, why: &str) {
         self.doing.abort_all();
         let (now, ready) = (self.parts.clock.now(), self.parts.actuator.status().ready);
-        let error = Error::new(ErrorKind::Unavailable, "tidemill stopped before it was done");
+        let error = Error::new(ErrorKind::Unavailable, why);
         for (tick, decided) in std::mem::take(&mut self.open) {
             let seconds = seconds(tick, now);
             let followed = Followed { tick, now, decided, ready, outcome: Err(&error), seconds };
@@ -723,8 +801,6 @@ impl Scaler {
                 self.unwritten.push_back(row);
             }
         }
-        // A second is much for an append; a disk that needs longer must not hold up the shutdown.
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.write_late_outcomes()).await;
     }
 }
 

@@ -29,6 +29,12 @@ struct World {
     /// what was asked of the actuator
     changes: Vec<Change>,
     asked: u32,
+    /// the workload is others' too
+    shared: bool,
+    /// it cannot be seen
+    unseen: bool,
+    /// why nothing can be changed
+    standby: String,
     /// what happened, in order
     happened: Vec<String>,
     rows: Vec<RecordBatch>,
@@ -142,10 +148,15 @@ impl Actuator for Shared {
         self.lock().patience.unwrap_or(Duration::from_secs(60))
     }
 
+    fn shared(&self) -> bool {
+        self.lock().shared
+    }
+
     fn status(&self) -> Status {
         let world = self.lock();
-        let (asked, unknown) = (world.asked, world.unknown.clone());
-        Status { asked, running: asked, ready: asked, unknown, ..Status::default() }
+        let (asked, unknown, standby) = (world.asked, world.unknown.clone(), world.standby.clone());
+        let found = Some(asked).filter(|_| world.shared && !world.unseen);
+        Status { asked, found, running: asked, ready: asked, unknown, standby, ..Status::default() }
     }
 
     fn targets(&self) -> Vec<String> {
@@ -211,9 +222,7 @@ fn world(proposes: u32) -> Shared {
 
 /// Waits for what is under way, as the loop does.
 async fn settle(scaler: &mut Scaler) {
-    while let Some(done) = scaler.doing.join_next().await {
-        scaler.follow(done).await;
-    }
+    scaler.settle().await;
 }
 
 #[tokio::test]
@@ -570,4 +579,56 @@ fn mistakes_in_a_config() {
         let text = format!("plugin = \"hpa\"\nworkload = \"web\"\n{wrong}");
         assert!(toml::from_str::<Config>(&text).is_err(), "{wrong}");
     }
+}
+
+fn events(world: &Shared) -> Vec<String> {
+    world.lock().happened.clone()
+}
+
+#[tokio::test]
+async fn a_shared_workload_is_gone_on_with_as_it_was_found() {
+    let (world, clock) = (world(5), Clock::held(0));
+    (world.lock().shared, world.lock().unseen, world.lock().standby) = (true, true, "it cannot be seen".to_owned());
+    // What was decided before is no reason to overwrite what others did since.
+    let mut scaler = scaler(&world, &clock, "initial = 5", Some(Memory { decided: 4, ..Memory::default() }));
+    assert!(scaler.tick().await.is_none());
+    assert_eq!(text(world.lock().rows.last().unwrap(), "body").unwrap(), "Not started yet: it cannot be seen.");
+    (world.lock().asked, world.lock().unseen, world.lock().standby) = (2, false, String::new());
+    assert_eq!(scaler.tick().await.unwrap().replicas, 2);
+    assert_eq!(events(&world), ["found 4", "found 2"], "nothing is applied by a start");
+    assert_eq!(scaler.tick().await.unwrap().replicas, 5);
+    settle(&mut scaler).await;
+    world.lock().asked = 3;
+    assert_eq!(scaler.tick().await.unwrap().replicas, 5);
+    settle(&mut scaler).await;
+    let expected = ["decision 5", "apply 5", "outcome 5", "found 3", "decision 5", "apply 5", "outcome 5"];
+    assert_eq!(events(&world)[2..], expected);
+    let world = world.lock();
+    let (found, decision) = (&world.rows[4], &world.rows[5]);
+    assert!(text(found, "body").unwrap().starts_with("Found 3 replicas, 5 decided last"), "{found:?}");
+    assert_eq!(number(decision, "replicas"), Some(3), "decided from what was found");
+}
+
+#[tokio::test]
+async fn who_may_not_act_decides_and_records_and_changes_nothing() {
+    let (world, clock) = (world(4), Clock::held(0));
+    (world.lock().shared, world.lock().asked) = (true, 1);
+    let mut scaler = scaler(&world, &clock, "up_rate = \"3/1h\"", None);
+    scaler.tick().await.unwrap();
+    world.lock().standby = "not the leader: `b` holds the lease".to_owned();
+    for _ in 0..3 {
+        let decision = scaler.tick().await.unwrap();
+        assert_eq!((decision.replicas, decision.desired), (1, Some(4)));
+        assert_eq!(decision.clamps.last().unwrap().name, "standby");
+        assert_eq!(decision.reason, "load wants 4. Not the leader: `b` holds the lease.");
+    }
+    world.lock().standby = String::new();
+    assert_eq!(scaler.tick().await.unwrap().replicas, 4, "what was not done is not held against it");
+    world.lock().actuator_fails = true;
+    settle(&mut scaler).await;
+    assert_eq!(events(&world).iter().filter(|event| event.starts_with("apply")).count(), 1);
+    world.lock().actuator_fails = false;
+    assert_eq!(scaler.tick().await.unwrap().replicas, 4, "nor what failed: its move is taken back");
+    settle(&mut scaler).await;
+    assert_eq!(world.lock().asked, 4);
 }

@@ -142,7 +142,7 @@ fn doubt(decided: &Decided<'_>) -> String {
     if clamp("order").is_some() {
         return String::new();
     }
-    match clamp("plugin_failed").or_else(|| clamp("evidence")) {
+    match clamp("plugin_failed").or_else(|| clamp("evidence")).or_else(|| clamp("standby")) {
         Some(clamp) => clamp.why.clone(),
         None if decided.record.is_empty() => "it has just started, and looked at nothing yet".to_owned(),
         None if without => {

@@ -2,7 +2,9 @@
 
 use super::House;
 use super::answer::Refusal;
+use super::capture::{self, Captured};
 use super::replay::{Asked, Report};
+use super::replay_table;
 use crate::error::Result;
 use axum::Json;
 use axum::extract::State;
@@ -15,6 +17,10 @@ pub trait Admin: Send + Sync {
     fn flush(&self) -> BoxFuture<'_, Result<()>>;
     /// Has a stage take dead letters again.
     fn replay(&self, asked: Asked) -> BoxFuture<'_, Result<Report>>;
+    /// Has a stage take rows of a table.
+    fn replay_table(&self, asked: replay_table::Asked) -> BoxFuture<'_, Result<replay_table::Report>>;
+    /// Listens to a stage, and writes what it got and made as a case.
+    fn capture(&self, asked: capture::Asked) -> BoxFuture<'_, Result<Captured>>;
     /// Reads pipeline files and plugins again, and tells what became of each change.
     fn reload(&self) -> BoxFuture<'_, Result<Value>>;
     /// How everything is, for people.

@@ -11,6 +11,7 @@
 
 pub mod admin;
 pub mod answer;
+pub mod capture;
 pub mod external_metrics;
 pub mod external_scaler;
 pub mod guard;
@@ -18,6 +19,7 @@ pub mod health;
 pub mod ingest;
 pub mod quantity;
 pub mod replay;
+pub mod replay_table;
 pub mod scale;
 pub mod selector;
 pub mod sql;
@@ -70,6 +72,8 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("/v1/admin/reload", "POST"),
     ("/v1/admin/status", "GET"),
     ("/v1/admin/replay", "POST"),
+    ("/v1/admin/replay/table", "POST"),
+    ("/v1/admin/capture", "POST"),
     ("/v1/admin/scalers/{name}/order", "POST"),
     ("/v1/admin/scalers/{name}/release", "POST"),
     ("/v1/admin/scalers/{name}/promote", "POST"),
@@ -120,6 +124,8 @@ pub fn router(parts: Parts, access: &Access, counts: Arc<Counts>) -> Router {
         .route("/v1/admin/reload", post(admin::reload))
         .route("/v1/admin/status", get(admin::status))
         .route("/v1/admin/replay", post(replay::post))
+        .route("/v1/admin/replay/table", post(replay_table::post))
+        .route("/v1/admin/capture", post(capture::post))
         .route("/v1/admin/scalers/{name}/order", post(scale::order))
         .route("/v1/admin/scalers/{name}/release", post(scale::release))
         .route("/v1/admin/scalers/{name}/promote", post(scale::promote))

@@ -6,6 +6,7 @@
 
 use super::Outlet;
 use crate::codec::lines::{Limits, Lines};
+use crate::codec::multiline::{self, Joiner};
 use crate::codec::{BadLine, Decoded, Received, lines, ndjson};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::dead_letter::Loss;
@@ -46,6 +47,8 @@ pub struct Config {
     /// Bytes a line may have; a longer one is a dead letter with its start.
     #[serde(default = "super::file::line_bytes_max", deserialize_with = "within::<1, { 64 * MIB }, _, _>")]
     pub line_bytes_max: ByteSize,
+    /// Which lines of a body of lines belong together: languages of stack traces, or patterns.
+    pub multiline: Option<multiline::Config>,
     /// How long a push waits to be stored before it is answered with 503.
     #[serde(default = "wait_max", deserialize_with = "within::<10, HOUR, _, _>")]
     pub wait_max: Span,
@@ -103,23 +106,35 @@ pub struct Pushed {
 #[derive(Clone)]
 pub struct Inlet {
     config: Arc<Config>,
+    /// for each body
+    joiner: Option<Joiner>,
     outlet: Outlet,
     waiting: Arc<AtomicUsize>,
 }
 
 /// Counts a push while it waits.
-struct Waiting(Arc<AtomicUsize>);
+struct Waiting<'a>(&'a Inlet);
 
-impl Drop for Waiting {
+impl<'a> Waiting<'a> {
+    fn new(inlet: &'a Inlet) -> Waiting<'a> {
+        let before = inlet.waiting.fetch_add(1, Ordering::SeqCst);
+        inlet.outlet.progress.behind("", before as u64 + 1);
+        Waiting(inlet)
+    }
+}
+
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        let before = self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.0.outlet.progress.behind("", (before as u64).saturating_sub(1));
     }
 }
 
 impl Inlet {
     /// The inlet of one source.
     pub fn new(config: Config, outlet: Outlet) -> Self {
-        Inlet { config: Arc::new(config), outlet, waiting: Arc::default() }
+        let joiner = config.multiline.as_ref().map(multiline::Config::joiner);
+        Inlet { config: Arc::new(config), joiner, outlet, waiting: Arc::default() }
     }
 
     /// Bytes a body may have, unpacked.
@@ -143,8 +158,7 @@ impl Inlet {
 
     /// Stores a body and answers when it is safe. `Invalid`: it cannot be read; `Limit`: it is too large; `Unavailable`: try again.
     pub async fn push(&self, push: Push) -> Result<Pushed> {
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        let _waiting = Waiting(self.waiting.clone());
+        let _waiting = Waiting::new(self);
         if push.body.len() > self.body_bytes_max() {
             let message =
                 format!("the body is larger than {} (`body_bytes_max`); send less at once", self.config.body_bytes_max);
@@ -154,12 +168,13 @@ impl Inlet {
             return Err(Error::invalid(format!("an idempotency key must have 1 to {KEY_BYTES_MAX} bytes")));
         }
         let bytes = push.body.len() as u64;
-        let (decoded, key) = self.decoded(push).await?;
+        let ((decoded, cuts), key) = self.decoded(push).await?;
         let (read, unread) = (decoded.columns.num_rows() as u64, decoded.dead.len() as u64);
         if read == 0 && unread == 0 {
             return Ok(Pushed { accepted: 0, dead: 0, repeated: false, errors: Vec::new(), losses: Vec::new() });
         }
         self.outlet.progress.read("", read, bytes);
+        self.outlet.progress.cut("", cuts);
         let (ack, safe, mut losses) = Ack::with_losses();
         let delivery = Delivery {
             source: self.outlet.name.clone(),
@@ -189,15 +204,16 @@ impl Inlet {
         })
     }
 
-    /// The events, and the key with the digest of the body.
-    async fn decoded(&self, push: Push) -> Result<(Decoded, Option<Key>)> {
+    /// The events with how often one was cut, and the key with the digest of the body.
+    async fn decoded(&self, push: Push) -> Result<((Decoded, u64), Option<Key>)> {
         let received = Received { source: self.outlet.name.clone(), at: self.outlet.clock.now() };
         let line = self.config.line_bytes_max.as_usize();
+        let joiner = self.joiner.clone();
         let is_small = push.body.len() <= SMALL_BYTES;
         let read = move || {
             let name = push.key.map(|key| format!("{}:{key}", received.source));
             let key = name.map(|name| Key { name, digest: Sha256::digest(&push.body).into() });
-            Ok((decode(&push.body, push.content, line, &received)?, key))
+            Ok((decode(&push.body, push.content, (line, joiner), &received)?, key))
         };
         if is_small {
             return read();
@@ -207,11 +223,12 @@ impl Inlet {
     }
 }
 
-fn decode(body: &[u8], content: Content, line_bytes_max: usize, received: &Received) -> Result<Decoded> {
+fn decode(body: &[u8], content: Content, cut: (usize, Option<Joiner>), received: &Received) -> Result<(Decoded, u64)> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let cut = || -> Result<lines::Taken> {
-        let mut lines =
-            Lines::new(Limits { rows: EVENTS_MAX + 1, bytes: usize::MAX, line: line_bytes_max, long: EVENTS_MAX });
+    let (line, joiner) = cut;
+    let cut = |joiner: Option<Joiner>| -> Result<lines::Taken> {
+        let limits = Limits { rows: EVENTS_MAX + 1, bytes: usize::MAX, line, long: EVENTS_MAX };
+        let mut lines = Lines::joined(limits, joiner);
         let used = lines.feed(body);
         if used == body.len() {
             lines.end_partial();
@@ -223,24 +240,27 @@ fn decode(body: &[u8], content: Content, line_bytes_max: usize, received: &Recei
         }
         Ok(taken)
     };
+    let text = |joiner| {
+        let taken = cut(joiner)?;
+        let cuts = taken.cuts();
+        Ok((lines::decode(taken, received)?, cuts))
+    };
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
-    match (content, first) {
-        (Content::Lines, _) => lines::decode(cut()?, received),
-        (Content::JsonArray, Some(_)) | (Content::Auto, Some(b'[')) => ndjson::decode_array(body, received),
+    let decoded = match (content, first) {
+        (Content::Lines, _) => return text(joiner),
+        (Content::JsonArray, Some(_)) | (Content::Auto, Some(b'[')) => ndjson::decode_array(body, received)?,
         (Content::Auto, Some(b'{')) => {
-            let decoded = ndjson::decode(cut()?, received)?;
+            let decoded = ndjson::decode(cut(None)?, received)?;
             // One object over several lines has no good line; as a whole it may be fine.
             match decoded.columns.num_rows() {
-                0 => Ok(ndjson::decode_array(body, received)
-                    .ok()
-                    .filter(|whole| whole.bad.is_empty())
-                    .unwrap_or(decoded)),
-                _ => Ok(decoded),
+                0 => ndjson::decode_array(body, received).ok().filter(|whole| whole.bad.is_empty()).unwrap_or(decoded),
+                _ => decoded,
             }
         }
-        (Content::Ndjson, _) | (Content::JsonArray, None) => ndjson::decode(cut()?, received),
-        (Content::Auto, _) => lines::decode(cut()?, received),
-    }
+        (Content::Ndjson, _) | (Content::JsonArray, None) => ndjson::decode(cut(None)?, received)?,
+        (Content::Auto, _) => return text(joiner),
+    };
+    Ok((decoded, 0))
 }
 
 #[cfg(test)]
@@ -280,6 +300,20 @@ mod tests {
             assert_eq!(pipeline.dead().len(), dead, "{body}");
             assert!(pipeline.deliveries() <= 1, "{body}");
         }
+    }
+
+    #[tokio::test]
+    async fn lines_that_belong_together_are_one_event() {
+        let pipeline = Pipeline::start("web");
+        let config = toml::from_str("multiline = \"java\"").unwrap();
+        let inlet = Inlet::new(config, pipeline.outlet.clone());
+        let body =
+            "12:00:00 ERROR no\njava.lang.Error: x\n\tat a.B.c(B.java:1)\n12:00:01 INFO yes\n\tat a.B.c(B.java:2)";
+        for content in [Content::Lines, Content::Auto] {
+            assert_eq!(inlet.push(push(body, content)).await.unwrap().accepted, 2);
+        }
+        assert_eq!(pipeline.lines()[1], "12:00:01 INFO yes\n\tat a.B.c(B.java:2)");
+        assert_eq!(inlet.push(push("{\"a\":1}\n{\"a\":2}", Content::Auto)).await.unwrap().accepted, 2);
     }
 
     #[tokio::test]

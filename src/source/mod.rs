@@ -95,6 +95,16 @@ impl Config {
         }
     }
 
+    /// Whether it joins lines, so that an event may be a part of a larger one.
+    pub fn multiline(&self) -> bool {
+        match self {
+            Config::File(config) => config.multiline.is_some(),
+            Config::Stdin(config) => config.multiline.is_some(),
+            Config::Http(config) => config.multiline.is_some(),
+            Config::Scrape(_) | Config::Internal(_) | Config::Processes(_) => false,
+        }
+    }
+
     /// The workload that must exist for it, if it names one.
     pub fn workloads(&self) -> Vec<&str> {
         match self {
@@ -174,6 +184,20 @@ mod tests {
             ),
             ("type = \"scrape\"", "a scrape needs `targets` or a `workload`"),
             ("type = \"scrape\"\ntargets = [\"localhost\"]", "the target `localhost` must start with"),
+            (
+                "type = \"stdin\"\nmultiline = \"jave\"",
+                "no stack traces of `jave` are known; did you mean `java`?; there are",
+            ),
+            ("type = \"stdin\"\nmultiline = []", "the list is empty"),
+            (
+                "type = \"stdin\"\nmultiline = 5",
+                "invalid type: integer `5`, expected a language as \"java\", a list of them, or a",
+            ),
+            ("type = \"stdin\"\nmultiline = {}", "it says nothing of which lines belong together"),
+            ("type = \"stdin\"\nmultiline.start = '('", "`(` is no regular expression: unclosed group"),
+            ("type = \"stdin\"\nmultiline.begin = 'x'", "unknown field `begin`"),
+            ("type = \"http\"\nmultiline = { start = 'x', languages = \"go\" }", "`languages` and patterns exclude"),
+            ("type = \"http\"\nmultiline = { start = 'x', timeout = \"1ms\" }", "`1ms` is too little"),
             (
                 "type = \"scrape\"\nworkload = \"w\"\nevery = \"1s\"\ntimeout = \"2s\"",
                 "`2s` is longer than `every = \"1s\"`",

@@ -83,9 +83,11 @@ impl Running {
 
 /// What one process has used.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Used {
-    cpu_seconds: f64,
-    memory_bytes: f64,
+pub struct Used {
+    /// processor time, in user and kernel
+    pub cpu_seconds: f64,
+    /// resident memory
+    pub memory_bytes: f64,
     /// tells two processes of one number apart
     started: u64,
 }
@@ -127,6 +129,11 @@ async fn deliver(outlet: &Outlet, samples: Samples) -> Result<()> {
         .await?;
     let gone = || Err(Error::new(ErrorKind::Unavailable, "the pipeline is gone"));
     safe.await.unwrap_or_else(|_| gone()).map(|_| ())
+}
+
+/// What this process has used.
+pub fn used_by_us() -> Option<Used> {
+    used(i32::try_from(std::process::id()).ok()?)
 }
 
 /// What a process has used, or nothing if it has ended.

@@ -15,16 +15,27 @@ pub struct Progress {
 pub struct Standing {
     /// When nothing that should have been read was waiting any more (and all of it was safe), ns UTC; 0 = never yet.
     pub caught_up_at: i64,
-    /// bytes or samples known to be waiting
+    /// bytes, samples or pushes known to be waiting
     pub behind: u64,
     /// events handed over
     pub events: u64,
     /// bytes read
     pub bytes: u64,
+    /// places where an event of several lines was cut
+    pub cuts: u64,
     /// what went wrong last; empty while all is well
     pub error: String,
     /// when that was, ns UTC
     pub error_at: i64,
+    /// since when there is news of it, ns UTC
+    pub since: i64,
+}
+
+impl Standing {
+    /// How long it has not been caught up, in seconds.
+    pub fn lag_seconds(&self, now: i64) -> f64 {
+        now.saturating_sub(self.caught_up_at.max(self.since)).max(0) as f64 / 1e9
+    }
 }
 
 impl Progress {
@@ -38,6 +49,22 @@ impl Progress {
         self.change(target, |standing, _| {
             standing.events += events;
             standing.bytes += bytes;
+        });
+    }
+
+    /// Events of several lines were cut in so many places.
+    pub fn cut(&self, target: &str, cuts: u64) {
+        if cuts > 0 {
+            self.change(target, |standing, _| standing.cuts += cuts);
+        }
+    }
+
+    /// All there was until then is read and safe; what came later waits for its further lines.
+    pub fn caught_up_until(&self, target: &str, at: i64) {
+        self.change(target, |standing, now| {
+            standing.caught_up_at = standing.caught_up_at.max(at.min(now));
+            standing.behind = 0;
+            standing.error.clear();
         });
     }
 
@@ -88,7 +115,11 @@ impl Progress {
         let mut targets = self.lock();
         match targets.get_mut(target) {
             Some(standing) => change(standing, now),
-            None => change(targets.entry(target.to_owned()).or_default(), now),
+            None => {
+                let standing = targets.entry(target.to_owned()).or_default();
+                standing.since = now;
+                change(standing, now);
+            }
         }
     }
 

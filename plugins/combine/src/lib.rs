@@ -38,7 +38,7 @@ impl Plugin for Combine {
     const ABOUT: &'static str = env!("CARGO_PKG_DESCRIPTION");
 
     fn configure(settings: Settings) -> Result<(Combine, Contract), String> {
-        Ok((Combine { mode: settings.mode }, Contract::new()))
+        Ok((Combine { mode: settings.mode }, Contract::new().reads("advisers.*")))
     }
 }
 

@@ -79,7 +79,7 @@ impl Plugin for Forecast {
         }
         let forecast =
             Forecast { target: written.target, season, lead, headroom: written.headroom, spread: written.spread };
-        Ok((forecast, Contract::new().keeps_state()))
+        Ok((forecast, Contract::new().reads("load").keeps_state()))
     }
 }
 

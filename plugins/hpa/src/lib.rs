@@ -36,7 +36,8 @@ impl Plugin for Hpa {
 
     fn configure(written: settings::Written) -> Result<(Hpa, Contract), String> {
         let settings = Settings::check(written)?;
-        Ok((Hpa { settings }, Contract::new().keeps_state()))
+        let contract = settings.targeted().fold(Contract::new().keeps_state(), Contract::reads);
+        Ok((Hpa { settings }, contract))
     }
 }
 

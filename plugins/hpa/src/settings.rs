@@ -218,8 +218,13 @@ impl Settings {
         self.of_signal.get(signal).copied().or(self.common)
     }
 
+    /// The signals that `targets` names.
+    pub fn targeted(&self) -> impl Iterator<Item = &str> {
+        self.of_signal.keys().map(String::as_str)
+    }
+
     /// The signals that `targets` names and the scaler does not have.
     pub fn targets_without(&self, has: impl Fn(&str) -> bool) -> impl Iterator<Item = &str> {
-        self.of_signal.keys().map(String::as_str).filter(move |name| !has(name))
+        self.targeted().filter(move |name| !has(name))
     }
 }

@@ -85,7 +85,8 @@ impl Plugin for Keda {
         let schedules = schedules.collect::<Result<_, _>>()?;
         let cooldown = time::parse_duration(&written.cooldown).map_err(|error| format!("`cooldown`: {error}"))?;
         let keda = Keda { triggers: written.triggers, schedules, cooldown, idle_replicas: written.idle_replicas };
-        Ok((keda, Contract::new().keeps_state()))
+        let contract = keda.triggers.keys().fold(Contract::new().keeps_state(), Contract::reads);
+        Ok((keda, contract))
     }
 }
 

@@ -70,7 +70,7 @@ impl Plugin for Panic {
             }
         }
         let calm = time::parse_duration(&settings.calm).map_err(|error| format!("`calm`: {error}"))?;
-        Ok((Panic { settings, calm }, Contract::new().keeps_state()))
+        Ok((Panic { settings, calm }, Contract::new().reads("stable").reads("burst").keeps_state()))
     }
 }
 

@@ -71,7 +71,8 @@ impl Plugin for Pid {
         if !(0.0..1.0).contains(&settings.dead_band) {
             return Err(format!("`dead_band` is {}; it is a share from 0 to below 1, like 0.1", settings.dead_band));
         }
-        Ok((Pid { settings }, Contract::new().keeps_state()))
+        let contract = settings.signal.iter().fold(Contract::new().keeps_state(), Contract::reads);
+        Ok((Pid { settings }, contract))
     }
 }
 

@@ -87,7 +87,9 @@ impl Plugin for Queue {
             drain,
             utilization: written.utilization,
         };
-        Ok((queue, Contract::new()))
+        let contract = Contract::new().reads("arrivals");
+        let contract = if queue.service_time.is_none() { contract.reads("service_time") } else { contract };
+        Ok((queue, contract))
     }
 }
 

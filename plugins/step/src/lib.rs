@@ -56,7 +56,8 @@ impl Plugin for Step {
             return Err(format!("`margin` is {}; it is a share from 0 to below 1, like 0.1", settings.margin));
         }
         settings.steps.sort_by(|a, b| a.at_least.total_cmp(&b.at_least));
-        Ok((Step { settings }, Contract::new()))
+        let contract = settings.signal.iter().fold(Contract::new(), Contract::reads);
+        Ok((Step { settings }, contract))
     }
 }
 

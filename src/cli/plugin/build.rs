@@ -2,7 +2,7 @@
 
 use super::found::module;
 use crate::error::{Error, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const RECIPES: &str = "\
@@ -17,7 +17,7 @@ pub struct Build {
     /// The plugin's folder, or a .wasm file.
     #[arg(value_name = "DIR", default_value = ".")]
     from: PathBuf,
-    /// Where the component goes; its name with .wasm, here, if not given.
+    /// Where the component goes; into the plugin's folder, its name with .wasm, if not given.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -31,14 +31,16 @@ impl Build {
         let shown = self.from.display().to_string();
         let plugin = library.load(&shown, &shown, &bytes)?;
         let (name, version, about) = library.describe(&plugin)?;
-        let output = self.output.unwrap_or_else(|| PathBuf::from(format!("{name}.wasm")));
+        let folder = if self.from.is_dir() { self.from.as_path() } else { Path::new("") };
+        let file = PathBuf::from(format!("{name}.wasm"));
+        let output = self.output.unwrap_or_else(|| if folder == Path::new(".") { file } else { folder.join(file) });
         let component = crate::plugin::component(&bytes)?;
         std::fs::write(&output, &component)
             .map_err(|error| Error::io(format!("cannot write {}", output.display()), error))?;
         let hash = crate::plugin::engine::sha256(&component);
-        println!("{}: {} {name} {version}, {} bytes", output.display(), plugin.world().word(), component.len());
-        println!("  {about}");
-        println!("  sha256 = \"{hash}\"");
+        say!("{}: {} {name} {version}, {} bytes", output.display(), plugin.world().word(), component.len());
+        say!("  {about}");
+        say!("  sha256 = \"{hash}\"");
         Ok(ExitCode::SUCCESS)
     }
 }

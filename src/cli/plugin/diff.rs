@@ -10,13 +10,12 @@ use crate::cli::query::print;
 use crate::cli::runtime;
 use crate::cli::server::Server;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::columns::Type;
-use crate::event::{Batch, Kind, TableName, dead_letter};
+use crate::event::{Batch, TableName, dead_letter};
 use crate::plugin::{Contract, Lookup, World};
 use crate::units::Span;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
-use arrow::compute::{cast, concat_batches};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, SchemaRef};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -143,7 +142,7 @@ impl Diff {
                 format!("table `{table}` has no event of the last {}; look further back with --last", self.last);
             return Err(Error::new(ErrorKind::Missing, message));
         }
-        arrived(&all)
+        crate::event::arrived(&all)
     }
 
     fn compare(&self, both: &mut [Measured; 2], events: &Batch, world: World) -> Result<Found> {
@@ -233,40 +232,6 @@ fn read(schema: &SchemaRef, contracts: &[Contract]) -> Vec<String> {
     // Labels tell metrics from logs, and so does a value.
     let columns = schema.fields().iter().map(|field| field.name().as_str());
     columns.filter(|name| wanted(name)).map(|name| format!("\"{}\"", name.replace('"', "\"\""))).collect()
-}
-
-/// An answer's columns as a source would have them: `body` as bytes, times in nanoseconds, one type for each kind of value.
-fn arrived(answer: &RecordBatch) -> Result<Batch> {
-    let mut kind = Kind::Logs;
-    let mut fields = Vec::new();
-    let mut columns: Vec<ArrayRef> = Vec::new();
-    for (field, column) in answer.schema_ref().fields().iter().zip(answer.columns()) {
-        let r#type = match column.data_type() {
-            _ if field.name() == "body" => DataType::Binary,
-            DataType::Map(_, _) => {
-                kind = Kind::Metrics;
-                column.data_type().clone()
-            }
-            DataType::Boolean => DataType::Boolean,
-            DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64 => Type::Timestamp.arrow(),
-            integer if integer.is_integer() => DataType::Int64,
-            number if number.is_numeric() => DataType::Float64,
-            DataType::Binary | DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
-            _ => DataType::Utf8,
-        };
-        // Text becomes bytes by way of plain text: a dictionary cannot at once.
-        let column = match (r#type == DataType::Binary, column.data_type()) {
-            (true, DataType::Dictionary(_, _) | DataType::Utf8View | DataType::LargeUtf8) => {
-                cast(column, &DataType::Utf8)?
-            }
-            _ => column.clone(),
-        };
-        fields.push(Field::new(field.name(), r#type.clone(), true));
-        columns.push(if *column.data_type() == r#type { column } else { cast(&column, &r#type)? });
-    }
-    let options = RecordBatchOptions::new().with_row_count(Some(answer.num_rows()));
-    let columns = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?;
-    Ok(Batch { kind, columns })
 }
 
 fn summary(found: &Found, both: &[Measured; 2]) -> String {

@@ -63,7 +63,8 @@ fn report(from: &Path, settings: String) -> Result<Report> {
     let (module, name) = found::bytes(&library, from)?;
     let component = crate::plugin::component(&module)?;
     let began = clock.now();
-    let plugin = library.load(&name, &name, &module)?;
+    // Of a folder, what `build` leaves; a file as it is, since that is what a pipeline loads and pins.
+    let plugin = library.load(&name, &name, if from.is_dir() { &component } else { &module })?;
     let compile_millis = (clock.now() - began) as f64 / 1e6;
     let (imports, exports) = library.interfaces(&plugin);
     let (name, version, about) = library.describe(&plugin)?;

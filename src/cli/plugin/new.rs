@@ -57,15 +57,16 @@ impl New {
             write(&folder.join(path), &text.replace("{{name}}", &self.name))?;
         }
         let shown = folder.strip_prefix(".").unwrap_or(&folder).display();
-        println!("{shown}: {} in {}. Next:", language::article(world), language.name());
-        println!("  cd {shown}");
-        println!("  tidemill plugin test     # builds it and runs cases/");
-        println!(
+        say!("{shown}: {} in {}. Next:", language::article(world), language.name());
+        say!("  cd {shown}");
+        say!("  tidemill plugin test     # builds it and runs cases/");
+        say!(
             "  tidemill plugin build    # leaves {}.wasm, for `plugin = \"{}.wasm\"` in a pipeline file",
-            self.name, self.name
+            self.name,
+            self.name
         );
         if let Some(missing) = language.missing() {
-            println!("Before that, something is missing here: {missing}");
+            say!("Before that, something is missing here: {missing}");
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -6,6 +6,7 @@ use super::candidate::{Candidate, Tried};
 use super::outcome::{table, time};
 use super::picture;
 use crate::cli::check::{environment, tell};
+use crate::cli::query::print;
 use crate::cli::server::Server;
 use crate::clock::nanos;
 use crate::config::{self, Named};
@@ -225,7 +226,14 @@ impl Backtest {
 
     fn tell(&self, scaler: &str, setup: &Setup, outcomes: &[(String, Report)]) -> Result<ExitCode> {
         let edge = backtest::pareto(
-            &outcomes.iter().map(|(_, report)| (report.replica_hours, report.share_over)).collect::<Vec<_>>(),
+            &outcomes
+                .iter()
+                .map(|(_, report)| match report.failures {
+                    0 => (report.replica_hours, report.share_over),
+                    // What failed beats nobody.
+                    _ => (f64::INFINITY, f64::INFINITY),
+                })
+                .collect::<Vec<_>>(),
         );
         if self.json {
             for ((name, report), best) in outcomes.iter().zip(&edge) {
@@ -233,16 +241,16 @@ impl Backtest {
                 if let (Some(line), Ok(Value::Object(report))) = (line.as_object_mut(), serde_json::to_value(report)) {
                     line.extend(report);
                 }
-                println!("{line}");
+                say!("{line}");
             }
         } else {
-            print!("{}", table(outcomes, &edge, self.plant.cost, setup));
+            print(&table(outcomes, &edge, self.plant.cost, setup));
         }
         if let (false, Some((name, report))) = (self.json, outcomes.last()) {
-            println!("\n{name}");
-            print!("{}", picture::blocks(report, setup.model.objective));
+            say!("\n{name}");
+            print(&picture::blocks(report, setup.model.objective));
             for change in report.moves.iter().rev().take(self.show).rev() {
-                println!("  {}  {} → {}  {}", time(change.at), change.from, change.to, change.reason);
+                say!("  {}  {} → {}  {}", time(change.at), change.from, change.to, change.reason);
             }
         }
         if let Some(path) = &self.svg {

@@ -22,6 +22,9 @@ const READS: &[(&str, &[&str])] = &[
     ("keda", &["rps"]),
 ];
 
+/// An example of an option.
+const SHOWN: &str = "utilization=utilization";
+
 /// What is tried beside the scaler as it is.
 #[derive(clap::Args)]
 pub(super) struct Tried {
@@ -143,14 +146,17 @@ impl Tried {
 impl Candidate {
     /// Its plugins at work.
     pub fn panel(&self, library: &Library) -> Result<Panel> {
-        let open = |configured: &Configured| -> Result<Box<dyn Propose>> {
-            let instance = Instance::new(library.engine(), configured.clone());
-            Ok(Box::new(Asked(
-                instance.map_err(|error| error.within(format!("plugin `{}`", configured.plugin.name())))?,
-            )))
+        let open = |configured: &Configured, has_advisers: bool| -> Result<Box<dyn Propose>> {
+            let within = |error: Error| error.within(format!("plugin `{}`", configured.plugin.name()));
+            let instance = Instance::new(library.engine(), configured.clone()).map_err(within)?;
+            let unmet = instance.contract().unmet(self.signals.keys().map(String::as_str), has_advisers);
+            match unmet {
+                Some(unmet) => Err(within(Error::invalid(format!("{unmet}; signals are shown like --signal {SHOWN}")))),
+                None => Ok(Box::new(Asked(instance))),
+            }
         };
-        let advisers = self.advisers.iter().map(|(name, adviser)| Ok((name.clone(), open(adviser)?)));
-        Ok(Panel { live: open(&self.live)?, advisers: advisers.collect::<Result<_>>()? })
+        let advisers = self.advisers.iter().map(|(name, adviser)| Ok((name.clone(), open(adviser, false)?)));
+        Ok(Panel { live: open(&self.live, !self.advisers.is_empty())?, advisers: advisers.collect::<Result<_>>()? })
     }
 }
 

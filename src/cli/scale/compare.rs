@@ -47,10 +47,10 @@ impl Compare {
                 self.last
             )));
         }
-        println!("{}", summary(&pairs));
+        say!("{}", summary(&pairs));
         let differing: Vec<&Pair> = pairs.iter().filter(|pair| pair.live != pair.shadow).collect();
         for pair in differing.iter().skip(differing.len().saturating_sub(self.show)) {
-            println!("  {}  live {:>4}  shadow {:>4}  {}", pair.at, pair.live, pair.shadow, pair.why);
+            say!("  {}  live {:>4}  shadow {:>4}  {}", pair.at, pair.live, pair.shadow, pair.why);
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -71,7 +71,7 @@ fn summary(pairs: &[Pair]) -> String {
     let count = |test: fn(&Pair) -> bool| pairs.iter().filter(|pair| test(pair)).count();
     let mean = |of: fn(&Pair) -> i64| pairs.iter().map(of).sum::<i64>() as f64 / pairs.len() as f64;
     format!(
-        "{} ticks: {} the same, {} the shadow wanted more, {} fewer; on average live {:.2}, shadow {:.2}",
+        "{} ticks: {} the same, {} the shadow wanted more, {} fewer; on average, before the rules of the scaler, live {:.2}, shadow {:.2}",
         pairs.len(),
         count(|pair| pair.shadow == pair.live),
         count(|pair| pair.shadow > pair.live),

@@ -26,8 +26,7 @@ pub(super) struct Explain {
 
 impl Explain {
     pub(super) async fn run(self, server: &Server) -> Result<ExitCode> {
-        let mut conditions =
-            vec![format!("scaler = {}", quoted(&self.name)), "event IN ('decision', 'command', 'waiting')".to_owned()];
+        let mut conditions = vec![format!("scaler = {}", quoted(&self.name)), "event NOT IN ('outcome')".to_owned()];
         if let Some(at) = &self.at {
             let wrong = |_| Error::invalid(format!("`{at}` is no time; write it like `2026-11-24T18:00:00Z`"));
             chrono::DateTime::parse_from_rfc3339(at).map_err(wrong)?;

@@ -5,6 +5,9 @@ mod candidate;
 mod compare;
 mod explain;
 mod grid;
+mod hpa;
+mod import;
+mod manifest;
 mod outcome;
 mod picture;
 mod replay;
@@ -39,6 +42,8 @@ enum ScaleCommand {
     Order(Order),
     /// Take an order back: the plugin decides again.
     Release(Name),
+    /// Write HorizontalPodAutoscalers as scalers of a pipeline file.
+    Import(import::Import),
     /// Let the shadow decide from now on; the plugin that did becomes the shadow.
     Promote(Name),
 }
@@ -66,6 +71,9 @@ struct Name {
 
 impl Scale {
     pub(super) fn run(self) -> Result<ExitCode> {
+        if let ScaleCommand::Import(import) = &self.command {
+            return import.run();
+        }
         let server = Server::new(&self.url)?;
         runtime()?.block_on(async {
             match self.command {
@@ -73,6 +81,7 @@ impl Scale {
                 ScaleCommand::Explain(explain) => explain.run(&server).await,
                 ScaleCommand::Replay(replay) => replay.run(&server).await,
                 ScaleCommand::Compare(compare) => compare.run(&server).await,
+                ScaleCommand::Import(import) => import.run(),
                 ScaleCommand::Order(Order { name, replicas, r#for, why }) => {
                     tell(&server, &name, "order", &json!({ "replicas": replicas, "for": r#for, "why": why })).await
                 }
@@ -85,7 +94,7 @@ impl Scale {
 
 async fn tell(server: &Server, scaler: &str, what: &str, body: &serde_json::Value) -> Result<ExitCode> {
     let told = server.tell(&format!("/v1/admin/scalers/{scaler}/{what}"), body).await?;
-    println!("{}", told.get("told").and_then(serde_json::Value::as_str).unwrap_or_default());
+    say!("{}", told.get("told").and_then(serde_json::Value::as_str).unwrap_or_default());
     Ok(ExitCode::SUCCESS)
 }
 

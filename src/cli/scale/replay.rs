@@ -63,10 +63,10 @@ impl Replay {
         for row in &rows {
             for difference in self.again(row, &library, &mut plugins)? {
                 differ += 1;
-                println!("{}: {difference}", humantime(row.tick));
+                say!("{}: {difference}", humantime(row.tick));
             }
         }
-        println!("{} ticks decided again, {differ} differences", rows.len());
+        say!("{} ticks decided again, {differ} differences", rows.len());
         Ok(if differ == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 

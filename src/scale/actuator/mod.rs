@@ -1,11 +1,13 @@
 //! what makes a decision true: starts and stops replicas of a workload
 //!
 //! **Always:** an actuator converges to the number last asked for, by itself, also when replicas die; `apply` only asks and waits.
+//! One whose workload is [shared](Actuator::shared) leaves that to who keeps the replicas, and says what it found.
 
 pub mod process;
 pub mod webhook;
 pub mod exec;
 pub mod none;
+pub mod kubernetes;
 mod balancer;
 mod cgroup;
 mod guard;
@@ -33,13 +35,22 @@ pub trait Actuator: Send + Sync {
     /// Asks for so many replicas and waits until they are there, until a later `apply` asks for another number, or until it has
     /// taken too long. Dropping the future changes nothing of what was asked.
     fn apply(&self, replicas: u32) -> BoxFuture<'_, Result<Outcome>>;
+    /// The same for a decision that was made from this number: where others may have changed it since, nothing is overwritten.
+    fn change(&self, from: u32, to: u32) -> BoxFuture<'_, Result<Outcome>> {
+        let _ = from;
+        self.apply(to)
+    }
     /// The same, for an actuator that tells others why: it is given the decision, which is the same however often it is applied.
     fn carry_out<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Outcome>> {
-        self.apply(change.to)
+        self.change(change.from, change.to)
     }
     /// How long an application may take before it counts as hanging; then it is given up, and asked for again.
     fn patience(&self) -> Duration {
         Duration::from_secs(3600)
+    }
+    /// Whether it lives without us: its replicas are there before we start and stay when we stop, and others change them too.
+    fn shared(&self) -> bool {
+        false
     }
     /// What is asked for, what there is.
     fn status(&self) -> Status;
@@ -47,7 +58,7 @@ pub trait Actuator: Send + Sync {
     fn targets(&self) -> Vec<String>;
     /// Whether nothing is really started.
     fn dry_run(&self) -> bool;
-    /// Ends every replica, within ten seconds.
+    /// Ends every replica, or lets go of what is shared, within ten seconds.
     fn stop(&self) -> BoxFuture<'_, ()>;
 }
 
@@ -82,6 +93,11 @@ pub struct Outcome {
 pub struct Status {
     /// replicas asked for
     pub asked: u32,
+    /// of a shared workload, the number that it was last found to be asked for; nothing before the first look
+    pub found: Option<u32>,
+    /// why nothing can be changed now (another controller leads, its API does not answer), as a sentence without its full stop;
+    /// empty where it can
+    pub standby: String,
     /// replicas that have a process
     pub running: u32,
     /// replicas that answer
@@ -192,7 +208,7 @@ pub struct Kind {
 }
 
 /// Every kind of actuator.
-pub const ACTUATORS: &[Kind] = &[process::KIND, webhook::KIND, exec::KIND, none::KIND];
+pub const ACTUATORS: &[Kind] = &[process::KIND, kubernetes::KIND, webhook::KIND, exec::KIND, none::KIND];
 
 /// `[workloads.<name>]` of a pipeline file, once its `type` is known.
 #[derive(Clone, Debug)]
@@ -205,6 +221,8 @@ pub enum Config {
     Exec(Box<exec::Config>),
     /// `type = "none"`
     None(none::Config),
+    /// `type = "kubernetes"`
+    Kubernetes(Box<kubernetes::Config>),
 }
 
 impl Config {
@@ -215,6 +233,7 @@ impl Config {
             "webhook" => Ok(Config::Webhook(Box::deserialize(table)?)),
             "exec" => Ok(Config::Exec(Box::deserialize(table)?)),
             "none" => Ok(Config::None(none::Config::deserialize(table)?)),
+            "kubernetes" => Ok(Config::Kubernetes(Box::deserialize(table)?)),
             other => {
                 let known: Vec<&str> = ACTUATORS.iter().map(|kind| kind.name).collect();
                 Err(serde::de::Error::custom(format!(
@@ -230,6 +249,7 @@ impl Config {
     pub fn faults(&self, max: Option<u32>) -> Vec<Fault> {
         let config = match self {
             Config::Process(config) => config,
+            Config::Kubernetes(config) => return config.faults(),
             Config::Webhook(config) => return config.faults(),
             Config::Exec(config) => return config.faults(),
             Config::None(none::Config {}) => return Vec::new(),
@@ -253,6 +273,7 @@ impl Config {
             Config::Webhook(config) => Ok(Arc::new(webhook::open(*config, ground).await?)),
             Config::Exec(config) => Ok(Arc::new(exec::open(*config, ground).await?)),
             Config::None(none::Config {}) => Ok(Arc::new(none::Nothing::new(&ground.workload))),
+            Config::Kubernetes(config) => Ok(Arc::new(kubernetes::Kubernetes::open(*config, ground).await?)),
         }
     }
 }
@@ -296,6 +317,13 @@ mod tests {
             (&format!("{process}listen = \"9000\""), None, "127.0.0.1:9000"),
             (&format!("{process}listen = \"0.0.0.0:9000\""), None, "insecure = true"),
             (&format!("{process}listen = \"127.0.0.1:9101\""), None, "within ports"),
+            ("type = \"kubernetes\"", None, "missing field `name`"),
+            ("type = \"kubernetes\"\nname = \"Web\"", None, "name: `Web`"),
+            ("type = \"kubernetes\"\nname = \"web\"\nnamespace = \"a/b\"", None, "namespace: `a/b`"),
+            ("type = \"kubernetes\"\nname = \"web\"\nkind = \"Deploiment\"", None, "did you mean `Deployment`?"),
+            ("type = \"kubernetes\"\nname = \"web\"\nkind = \"Rollout\"", None, "api_version"),
+            ("type = \"kubernetes\"\nname = \"web\"\napi_version = \"apps/v1/x\"", None, "api_version"),
+            ("type = \"kubernetes\"\nname = \"web\"\nlease_duration = \"1s\"", None, "at least `3s`"),
         ] {
             let error = read(text, max).unwrap_err();
             assert!(error.contains(named), "{text}: {error}");

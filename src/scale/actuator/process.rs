@@ -310,6 +310,7 @@ impl Actuator for Process {
             cpu: self.cpu.clone(),
             connections: self.plan.balancer.as_ref().map(Balancer::connections),
             replicas,
+            ..Status::default()
         }
     }
 

@@ -77,6 +77,11 @@ impl Plant {
         self.backlog
     }
 
+    /// How long a replica that is started from now on takes until it serves, in seconds.
+    pub fn start_takes(&mut self, seconds: f64) {
+        self.model.start = seconds;
+    }
+
     /// From now on so many.
     pub fn scale(&mut self, replicas: u32, now: i64) {
         let present = self.replicas();
@@ -99,9 +104,12 @@ impl Plant {
 
     /// Lets `seconds` go by from `now` on, in which `rate` requests a second arrive.
     pub fn step(&mut self, now: i64, rate: f64, seconds: f64) -> Step {
-        while let Some((_, count)) = self.starting.pop_front_if(|(at, _)| *at <= now) {
-            self.ready += count;
-        }
+        // Not always the oldest first: how long a start takes may have changed.
+        self.starting.retain(|(at, count)| {
+            let serves = *at <= now;
+            self.ready += if serves { *count } else { 0 };
+            !serves
+        });
         let capacity = f64::from(self.ready) * self.model.capacity;
         let arrived = rate * seconds;
         let waiting = self.backlog + arrived;

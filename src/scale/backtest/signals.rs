@@ -66,7 +66,7 @@ impl Variable {
 }
 
 /// The signals of a run.
-pub(super) struct Signals {
+pub(in crate::scale) struct Signals {
     wanted: Vec<(String, Variable)>,
     service_time: f64,
     /// the last steps, their lengths in seconds, the newest last
@@ -81,7 +81,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    pub(super) fn new(setup: &Setup, trace: &Trace, step: i64) -> Signals {
+    pub(in crate::scale) fn new(setup: &Setup, trace: &Trace, step: i64) -> Signals {
         let steps = |span: i64| usize::try_from(span / step).unwrap_or(1).max(1);
         let bucket = setup.bucket.max(trace.step());
         Signals {
@@ -97,8 +97,13 @@ impl Signals {
         }
     }
 
+    /// Whether nobody asks for any.
+    pub(in crate::scale) fn is_empty(&self) -> bool {
+        self.wanted.is_empty()
+    }
+
     /// Takes note of a step; what lies before a gap is not the mean of what comes after it.
-    pub(super) fn note(&mut self, step: &Step, seconds: f64, known: bool) {
+    pub(in crate::scale) fn note(&mut self, step: &Step, seconds: f64, known: bool) {
         if !known {
             self.recent.clear();
             return;
@@ -110,7 +115,7 @@ impl Signals {
     }
 
     /// What they show now; `rate` is the load of now, nothing in a gap.
-    pub(super) fn at(&mut self, now: i64, rate: Option<f64>, plant: &Plant) -> Result<Vec<Signal>> {
+    pub(in crate::scale) fn at(&mut self, now: i64, rate: Option<f64>, plant: &Plant) -> Result<Vec<Signal>> {
         let mut signals = Vec::with_capacity(self.wanted.len());
         for (name, variable) in self.wanted.clone() {
             signals.push(match (variable, rate) {

@@ -126,6 +126,11 @@ impl History {
         self.moves.drain(..out_of_reach.saturating_sub(1).max(over));
     }
 
+    /// The last change, if it was this one, did not happen after all.
+    pub fn take_back(&mut self, from: u32, to: u32) {
+        self.moves.pop_if(|last| last.from == from && last.to == to);
+    }
+
     fn recent(&self, now: i64, within: Duration) -> impl Iterator<Item = Move> {
         self.moves.iter().filter(move |change| is_within(change.at, now, within)).copied()
     }

@@ -6,7 +6,8 @@
 //! It is arithmetic on values: no clock, no disk, no plugin. Every rule that changes the number leaves a [`Clamp`], so that the
 //! decision can be told in words.
 //!
-//! **Always:** the decision is within `[min, max]`, also when it holds a number that was outside.
+//! **Always:** the decision is within `[min, max]`, also when it holds a number that was outside. Only who may not act at all
+//! ([`Decision::stand_by`]) decides nothing: the number stays what it was found to be.
 //! **Never:** a signal that is not fresh, or a plugin that failed, takes a replica away; a missing or failed one adds none either.
 
 pub mod freeze;
@@ -96,7 +97,7 @@ pub struct Case<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Clamp {
     /// the rule: `plugin_failed`, `evidence`, `tolerance`, `stabilize_up`, `stabilize_down`, `up_max`, `down_max`, `up_rate`, `down_rate`,
-    /// `cooldown`, `flap_budget`, `freeze`, `order`, `min`, `max`
+    /// `cooldown`, `flap_budget`, `freeze`, `order`, `min`, `max`; `standby`
     pub name: &'static str,
     /// the number before it
     pub from: u32,
@@ -119,6 +120,16 @@ pub struct Decision {
     pub clamps: Vec<Clamp>,
     /// the plugin's reason and the clamps, as sentences
     pub reason: String,
+}
+
+impl Decision {
+    /// The same by somebody who may not act now, with the reason: the number stays as it is.
+    pub fn stand_by(mut self, current: u32, why: &str) -> Decision {
+        self.clamps.push(Clamp { name: "standby", from: self.replicas, to: current, why: short(why) });
+        self.reason = format!("{} {}", self.reason, own_sentence(why));
+        self.replicas = current;
+        self
+    }
 }
 
 impl Belief {

@@ -3,6 +3,7 @@
 //!     pass (on a blocking thread): find, know again, read ─► chunks ─► deliveries ─ ack ─► next pass
 //!
 //! **Always:** a position moves only in the delivery of the lines before it, so each line is stored once however we are stopped.
+//! **Always:** where lines are joined, the position stays before the first line of what is held until that is handed over.
 //! **Never:** a line that has not ended is read, except when its file was rotated away and stayed quiet for `rotate_wait`.
 
 mod pattern;
@@ -11,7 +12,7 @@ mod tail;
 mod tailer;
 
 use super::Outlet;
-use crate::codec::Codec;
+use crate::codec::{Codec, multiline};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::event::{Accepted, Ack, Batch, Delivery, Kind};
 use crate::units::{ByteSize, DAY, HOUR, MIB, Span, within};
@@ -48,6 +49,8 @@ pub struct Config {
     /// How lines are read: `lines` or `ndjson`.
     #[serde(default)]
     pub codec: Codec,
+    /// Which lines belong together: languages of stack traces, or patterns.
+    pub multiline: Option<multiline::Config>,
     /// Where to start in files that are there at the first start: `beginning` or `end`. Files that come later are read whole.
     #[serde(default)]
     pub start: Start,

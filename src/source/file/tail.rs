@@ -2,6 +2,7 @@
 
 use super::print::{Print, Saved};
 use crate::codec::lines::{Limits, Lines, Taken};
+use crate::codec::multiline::Joiner;
 use crate::error::Result;
 use crate::event::Position;
 use std::fs::{File, Metadata};
@@ -72,6 +73,9 @@ pub struct Tail {
     changed: (i64, i64),
     lines: Lines,
     limits: Limits,
+    joiner: Option<Joiner>,
+    /// the number of the first line of what is held, and when it was read, ns UTC
+    held: Option<(u64, i64)>,
     /// A writer that does not append leaves zeros before its next line when its file is truncated.
     skip_zeros: bool,
 }
@@ -106,7 +110,15 @@ impl Key {
 
 impl Tail {
     /// A file that was just found.
-    pub fn new(file: File, metadata: &Metadata, path: PathBuf, limits: Limits, scan: u64, now: i64) -> Tail {
+    pub fn new(
+        file: File,
+        metadata: &Metadata,
+        path: PathBuf,
+        cut: (Limits, Option<Joiner>),
+        scan: u64,
+        now: i64,
+    ) -> Tail {
+        let (limits, joiner) = cut;
         Tail {
             key: Key::of(metadata),
             name: path.display().to_string(),
@@ -124,8 +136,10 @@ impl Tail {
             size: metadata.len(),
             print: Print::default(),
             changed: (0, 0),
-            lines: Lines::new(limits),
+            lines: Lines::joined(limits, joiner.clone()),
             limits,
+            joiner,
+            held: None,
             skip_zeros: false,
         }
     }
@@ -133,7 +147,8 @@ impl Tail {
     /// Reads from there on.
     pub fn start_at(&mut self, offset: u64) -> io::Result<()> {
         self.print = Print::load(&self.file, offset)?;
-        self.lines = Lines::new(self.limits);
+        self.lines = Lines::joined(self.limits, self.joiner.clone());
+        self.held = None;
         self.offset = offset;
         self.state = State::Reading;
         Ok(())
@@ -153,7 +168,8 @@ impl Tail {
     pub fn restart(&mut self) -> Saved {
         let saved = self.saved();
         self.print = Print::default();
-        self.lines = Lines::new(self.limits);
+        self.lines = Lines::joined(self.limits, self.joiner.clone());
+        self.held = None;
         self.offset = 0;
         self.skip_zeros = true;
         saved
@@ -181,14 +197,25 @@ impl Tail {
         self.lines.partial()
     }
 
-    /// The line that has not ended will get no more.
+    /// When the first line was read of an event that may get further ones.
+    pub fn held_since(&self) -> Option<i64> {
+        self.held.map(|(_, at)| at)
+    }
+
+    /// The line that has not ended, and the event that is held, will get no more.
     pub fn end_partial(&mut self) -> Result<Taken> {
         self.lines.end_partial();
         self.take()
     }
 
+    /// The event that is held has waited long enough.
+    pub fn release(&mut self) -> Result<Taken> {
+        self.lines.release();
+        self.take()
+    }
+
     /// Reads on, at most a batch.
-    pub fn step(&mut self, buffer: &mut [u8]) -> io::Result<Step> {
+    pub fn step(&mut self, buffer: &mut [u8], now: i64) -> io::Result<Step> {
         let metadata = self.file.metadata()?;
         self.size = metadata.len();
         let changed = (metadata.mtime(), metadata.mtime_nsec());
@@ -201,13 +228,20 @@ impl Tail {
             return Ok(if rewritten { Step::Truncated } else { Step::Nothing });
         }
         let before = self.print.clone();
+        let lines = self.lines.held().map(|_| self.lines.clone());
         self.read(buffer)?;
         // Looked at after reading: what was read now follows what was read before only if that is still there.
         if !before.is_of(&self.file)? {
             self.print = before;
+            // What is held has nothing of the new content.
+            self.lines = lines.unwrap_or_else(|| Lines::joined(self.limits, self.joiner.clone()));
             return Ok(Step::Truncated);
         }
         self.changed = changed;
+        self.held = self.lines.held().map(|number| match self.held {
+            Some((of, at)) if of == number => (number, at),
+            _ => (number, now),
+        });
         if self.lines.is_empty() {
             return Ok(Step::Nothing);
         }
@@ -242,6 +276,7 @@ impl Tail {
     fn take(&mut self) -> Result<Taken> {
         let taken = self.lines.take()?;
         self.offset += taken.bytes;
+        self.held = self.held.filter(|(number, _)| self.lines.held() == Some(*number));
         Ok(taken)
     }
 }

@@ -18,6 +18,7 @@ use super::tail::{Key, State, Step, Tail};
 use super::{Config, Start};
 use crate::clock::{Clock, nanos};
 use crate::codec::lines::{Limits, Lines, Taken};
+use crate::codec::multiline::{self, Joiner};
 use crate::codec::{Decoded, Received};
 use crate::error::Result;
 use crate::event::Position;
@@ -63,6 +64,8 @@ struct Past {
 /// The files of one source.
 pub struct Tailer {
     config: Config,
+    /// for each file that is opened
+    joiner: Option<Joiner>,
     /// no file gets more than it has
     once: bool,
     source: Arc<str>,
@@ -91,6 +94,7 @@ impl Tailer {
         };
         let restored: HashMap<Key, Saved> = positions.into_iter().filter_map(saved).collect();
         Tailer {
+            joiner: config.multiline.as_ref().map(multiline::Config::joiner),
             config,
             once,
             source: outlet.name.clone(),
@@ -165,7 +169,7 @@ impl Tailer {
             self.buffer.resize(BUFFER_BYTES, 0);
         }
         let seen = tail.print.seen;
-        let step = tail.step(&mut self.buffer);
+        let step = tail.step(&mut self.buffer, now);
         if step.is_ok() {
             tail.looked_at = now;
         }
@@ -175,8 +179,11 @@ impl Tailer {
                 self.chunk(key, taken, now).map(Some)
             }
             Ok(Step::Truncated) => {
+                // It is no longer in the file, and its copy, if there is one, is read on from behind it.
+                let held = tail.release()?;
+                let chunk = if held.bytes > 0 { Some(self.chunk(key, held, now)?) } else { None };
                 self.truncated(key);
-                Ok(None)
+                Ok(chunk)
             }
             Ok(Step::Nothing) => {
                 if tail.print.seen != seen {
@@ -185,10 +192,20 @@ impl Tailer {
                 self.idle(key, now)
             }
             Err(error) => {
+                let chunk = self.overdue(key, now)?;
                 self.unreadable(key, &error, now);
-                Ok(None)
+                Ok(chunk)
             }
         }
+    }
+
+    /// An event that no further line has come for.
+    fn overdue(&mut self, key: Key, now: i64) -> Result<Option<Chunk>> {
+        let timeout = self.config.multiline.as_ref().map_or(0, |multiline| nanos(multiline.timeout.0));
+        let overdue = |tail: &&mut Tail| tail.held_since().is_some() && now - tail.active_at >= timeout;
+        let Some(tail) = self.tails.get_mut(&key).filter(overdue) else { return Ok(None) };
+        let taken = tail.release()?;
+        self.chunk(key, taken, now).map(Some)
     }
 
     /// A file that was opened cannot be read. One that is gone besides will not be read any more, and nobody waits for it for ever.
@@ -202,13 +219,14 @@ impl Tailer {
     }
 
     fn chunk(&mut self, key: Key, taken: Taken, now: i64) -> Result<Chunk> {
-        let bytes = taken.bytes;
+        let (bytes, cuts) = (taken.bytes, taken.cuts());
         let decoded = self.decoded(taken, now)?;
         let Some(tail) = self.tails.get_mut(&key) else {
             return Ok(Chunk { key: None, decoded, positions: Vec::new() });
         };
         tail.in_flight += 1;
         self.progress.read(&tail.name, decoded.columns.num_rows() as u64, bytes);
+        self.progress.cut(&tail.name, cuts);
         Ok(Chunk { key: Some(key), decoded, positions: vec![tail.position(&self.source)?] })
     }
 
@@ -218,8 +236,12 @@ impl Tailer {
 
     /// A file has nothing new: perhaps it never will.
     fn idle(&mut self, key: Key, now: i64) -> Result<Option<Chunk>> {
+        if let Some(chunk) = self.overdue(key, now)? {
+            return Ok(Some(chunk));
+        }
         let Some(tail) = self.tails.get_mut(&key) else { return Ok(None) };
-        if self.once && tail.partial() > 0 {
+        let is_open = tail.partial() > 0 || tail.held_since().is_some();
+        if self.once && is_open {
             let taken = tail.end_partial()?;
             return self.chunk(key, taken, now).map(Some);
         }
@@ -231,7 +253,7 @@ impl Tailer {
         if now - tail.active_at < nanos(self.config.rotate_wait.0) {
             return Ok(None);
         }
-        if tail.partial() > 0 {
+        if is_open {
             let taken = tail.end_partial()?;
             return self.chunk(key, taken, now).map(Some);
         }
@@ -280,9 +302,11 @@ impl Tailer {
                 State::Undecided if tail.size > 0 => self.progress.behind(&tail.name, tail.size),
                 State::Undecided | State::CopyOf { .. } => self.progress.caught_up(&tail.name),
                 State::Reading if tail.looked_at != now => {}
-                State::Reading if tail.in_flight == 0 && tail.size <= tail.print.seen => {
-                    self.progress.caught_up(&tail.name);
-                }
+                State::Reading if tail.in_flight == 0 && tail.size <= tail.print.seen => match tail.held_since() {
+                    None => self.progress.caught_up(&tail.name),
+                    Some(_) if self.once => {}
+                    Some(at) => self.progress.caught_up_until(&tail.name, at),
+                },
                 State::Reading => self.progress.behind(&tail.name, tail.size.saturating_sub(tail.offset)),
             }
         }
@@ -387,7 +411,7 @@ impl Tailer {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         let limits = Limits { line: self.config.line_bytes_max.as_usize(), ..Limits::default() };
-        let mut tail = Tail::new(file, &metadata, path.to_owned(), limits, self.scans, now);
+        let mut tail = Tail::new(file, &metadata, path.to_owned(), (limits, self.joiner.clone()), self.scans, now);
         if self.tails.contains_key(&tail.key) || !metadata.is_file() {
             return Ok(());
         }

@@ -332,3 +332,91 @@ async fn every_line_once_with_both_rotations_and_kills() {
     check_torture(Rotation::Both, 60_000, 4000, 50, 0).await;
     check_torture(Rotation::Both, 60_000, 4000, 50, 8).await;
 }
+
+fn joining(include: &str, timeout: &str) -> Config {
+    let text = format!(
+        "include = [{include:?}]\npoll = \"5ms\"\nrotate_wait = \"300ms\"\nmultiline = {{ continue = '^ ', timeout = {timeout:?} }}"
+    );
+    toml::from_str(&text).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_that_belong_together_are_one_event_of_each_file() {
+    let folder = Folder::new();
+    let (a, b) = (folder.path("a.log"), folder.path("b.log"));
+    append(&a, "a one\n");
+    append(&b, "b one\n");
+    let pipeline = Pipeline::start("s");
+    let running = start(joining(&folder.pattern("*.log"), "300ms"), &pipeline);
+    // Written in turns, each within the time of the other.
+    for n in 0..5 {
+        append(&a, &format!(" a {n}\n"));
+        append(&b, &format!(" b {n}\n"));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    pipeline.wait_lines(2).await;
+    let mut lines = pipeline.lines();
+    lines.sort();
+    assert_eq!(lines, ["a one\n a 0\n a 1\n a 2\n a 3\n a 4", "b one\n b 0\n b 1\n b 2\n b 3\n b 4"]);
+    // What goes out by time is safe, and then the source is caught up.
+    let caught_up = || pipeline.outlet.progress.standings().iter().all(|(_, at)| at.caught_up_at > 0 && at.behind == 0);
+    pipeline.until(caught_up).await;
+    stop(&pipeline, running).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_between_the_lines_of_an_event_delivers_it_once_and_whole() {
+    let folder = Folder::new();
+    let path = folder.path("a.log");
+    let mut positions = BTreeMap::new();
+    let mut all = Vec::new();
+    for round in 0..6 {
+        append(&path, &format!("event {round}\n  first\n"));
+        let pipeline = Pipeline::with_positions("s", positions);
+        let running = start(joining(&folder.pattern("a.log*"), "2s"), &pipeline);
+        // The event of the round before is whole, and there; the one of this round is read, and held. After the file was renamed,
+        // nothing shows that no more comes to the old one.
+        pipeline.wait_lines(usize::from(round != 0 && round != 4)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let (lines, kept) = pipeline.snapshot();
+        all.extend(lines);
+        positions = kept;
+        running.abort();
+        if round == 3 {
+            fs::rename(&path, folder.path("a.log.1")).unwrap();
+            append(&folder.path("a.log.1"), "  last\n");
+            fs::write(&path, "").unwrap();
+        } else {
+            append(&path, "  last\n");
+        }
+    }
+    let pipeline = Pipeline::with_positions("s", positions);
+    let running = start(joining(&folder.pattern("a.log*"), "2s"), &pipeline);
+    pipeline.wait_lines(2).await;
+    stop(&pipeline, running).await;
+    all.extend(pipeline.lines());
+    all.sort();
+    let want: Vec<String> = (0..6).map(|round| format!("event {round}\n  first\n  last")).collect();
+    assert_eq!(all, want);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_is_held_outlives_the_truncation_of_its_file() {
+    let folder = Folder::new();
+    let path = folder.path("a.log");
+    append(&path, "one\ntwo\n held\n");
+    let pipeline = Pipeline::start("s");
+    let config = joining(&folder.pattern("a.log*"), "1h");
+    let running = start(config, &pipeline);
+    pipeline.wait_lines(1).await;
+    // A copy that has one line more than was read.
+    fs::copy(&path, folder.path("a.log.1")).unwrap();
+    append(&folder.path("a.log.1"), "three\nfour\n");
+    OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
+    append(&path, "new\nnewer\n");
+    pipeline.wait_lines(4).await;
+    let mut lines = pipeline.lines();
+    lines.sort();
+    assert_eq!(lines, ["new", "one", "three", "two\n held"]);
+    stop(&pipeline, running).await;
+}

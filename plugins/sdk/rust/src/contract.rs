@@ -24,6 +24,7 @@ impl Contract {
     }
 
     /// A column to hand over: `labels.job` is one label of a metric, `labels.*` every label, `*` every column.
+    /// Of an autoscaler: a signal that it cannot do without, or `advisers.*`, at least one adviser.
     pub fn reads(mut self, column: impl Into<String>) -> Contract {
         self.reads.push(column.into());
         self

@@ -1,12 +1,11 @@
 //! `tidemill replay dead-letters --stage S`
 
-use super::query::print;
-use super::runtime;
-use super::server::Server;
+use super::time;
+use crate::cli::query::print;
+use crate::cli::runtime;
+use crate::cli::server::Server;
 use crate::error::{Error, Result};
 use crate::units::Span;
-use chrono::DateTime;
-use clap::ValueEnum;
 use std::process::ExitCode;
 
 const EXAMPLES: &str = "\
@@ -18,10 +17,7 @@ Examples:
 /// Hands dead letters to their stage again, in the Tidemill that runs, and on to its tables: each once.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Replay {
-    /// What is replayed.
-    #[arg(value_enum)]
-    what: What,
+pub struct DeadLetters {
     /// The stage that gave them up.
     #[arg(long)]
     stage: String,
@@ -48,15 +44,8 @@ pub struct Replay {
     url: String,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum What {
-    /// rows of `tidemill.dead_letters`
-    DeadLetters,
-}
-
-impl Replay {
+impl DeadLetters {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let What::DeadLetters = self.what;
         let server = Server::new(&self.url)?;
         runtime()?.block_on(self.all(&server))
     }
@@ -109,10 +98,4 @@ impl Replay {
         all.extend(self.dry_run.then(|| ("dry_run", "true".to_owned())));
         all
     }
-}
-
-/// A time as RFC 3339 writes it, in ns UTC.
-fn time(text: &str) -> Result<i64, String> {
-    let wrong = || format!("`{text}` is not a time; write it like `2026-07-01T00:00:00Z`");
-    DateTime::parse_from_rfc3339(text).ok().and_then(|time| time.timestamp_nanos_opt()).ok_or_else(wrong)
 }

@@ -1,0 +1,191 @@
+//! `tidemill scale import`: every kind of metric, both versions, lists and several documents; what cannot be converted, by its line.
+
+use crate::mill::{finish, run, stderr, stdout, tidemill};
+use std::io::Write;
+use std::path::Path;
+use std::process::Stdio;
+
+const V2: &str = r#"apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata:
+  name: web-front
+  namespace: shop
+  labels: {team: x}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}
+  minReplicas: 2
+  maxReplicas: 10
+  metrics:
+  - type: Resource
+    resource: {name: cpu, target: {type: Utilization, averageUtilization: 60}}
+  - type: Resource
+    resource: {name: memory, target: {type: AverageValue, averageValue: 512Mi}}
+  - type: ContainerResource
+    containerResource: {name: cpu, container: app, target: {type: AverageValue, averageValue: 500m}}
+  - type: Pods
+    pods:
+      metric: {name: requests_per_second}
+      target: {type: AverageValue, averageValue: 1k}
+  - type: Object
+    object:
+      metric: {name: hits}
+      describedObject: {apiVersion: networking.k8s.io/v1, kind: Ingress, name: main}
+      target: {type: Value, value: "2k"}
+  - type: External
+    external:
+      metric: {name: queue.length, selector: {matchLabels: {queue: worker}}}
+      target: {type: AverageValue, averageValue: "30"}
+  behavior:
+    scaleDown:
+      stabilizationWindowSeconds: 120
+      policies:
+      - {type: Percent, value: 10, periodSeconds: 60}
+      selectPolicy: Min
+    scaleUp:
+      tolerance: "0.05"
+status: {currentReplicas: 3, desiredReplicas: 3}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+---
+apiVersion: v1
+kind: List
+items:
+- apiVersion: autoscaling/v1
+  kind: HorizontalPodAutoscaler
+  metadata: {name: web-front}
+  spec:
+    maxReplicas: 4
+    targetCPUUtilizationPercentage: 50
+    scaleTargetRef: {apiVersion: argoproj.io/v1alpha1, kind: Rollout, name: web}
+"#;
+
+fn import(dir: &Path, manifest: &str) -> (Option<i32>, String, String) {
+    std::fs::write(dir.join("hpa.yaml"), manifest).unwrap();
+    let ended = run(dir, &["scale", "import", "hpa.yaml"]);
+    (ended.status.code(), stdout(&ended), stderr(&ended))
+}
+
+#[test]
+fn what_is_imported_passes_check_once_its_queries_are_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (code, toml, told) = import(dir.path(), V2);
+    assert_eq!(code, Some(0), "{told}");
+    for part in [
+        "min = 2\nmax = 10",
+        "cpu = { type = \"Utilization\", target = 60.0 }",
+        "memory = { type = \"AverageValue\", target = 536870912.0 }",
+        "cpu_app = { type = \"AverageValue\", target = 0.5 }",
+        "requests_per_second = { type = \"AverageValue\", target = 1000.0 }",
+        "hits = { type = \"Value\", target = 2000.0 }",
+        "queue_length = { type = \"AverageValue\", target = 30.0 }",
+        "[scalers.web_front.settings.behavior.scaleDown]\nstabilizationWindowSeconds = 120\nselectPolicy = \"Min\"\n\
+         policies = [{ type = \"Percent\", value = 10, periodSeconds = 60 }]",
+        "[scalers.web_front.settings.behavior.scaleUp]\ntolerance = 0.05",
+        "# Fill in: the metric `queue.length` where queue = worker, its total",
+        "[workloads.web_front]\ntype = \"kubernetes\"\nnamespace = \"shop\"\nkind = \"Deployment\"\nname = \"web\"",
+        "[scalers.web_front_2]",
+        "kind = \"Rollout\"\napi_version = \"argoproj.io/v1alpha1\"",
+    ] {
+        assert!(toml.contains(part), "{part}\n{toml}");
+    }
+    for part in [
+        "hpa.yaml:13: fill in scalers.web_front.signals.cpu: what all containers of the ready replicas use",
+        "hpa.yaml:24: fill in scalers.web_front.signals.hits: the metric `hits` of the Ingress `main`, as one number `value`",
+        "a Service is left out",
+        "fill in scalers.web_front_2.signals.cpu",
+        "2 scalers written",
+    ] {
+        assert!(told.contains(part), "{part}\n{told}");
+    }
+    let check = |text: &str| {
+        std::fs::write(dir.path().join("scale.toml"), text).unwrap();
+        let ended = run(dir.path(), &["check", "scale.toml"]);
+        (ended.status.code(), stdout(&ended) + &stderr(&ended))
+    };
+    let source = "[sources.load]\ntype = \"http\"\n[tables.load]\ninputs = [\"load\"]\n\n";
+    let (code, told) = check(&format!("{source}{toml}"));
+    assert!(code == Some(1) && told.contains("fill_in_cpu"), "a query that was not filled in is found: {told}");
+    let filled: String = toml
+        .lines()
+        .map(|line| match line.split_once(" FROM fill_in_") {
+            Some((before, _)) => format!("{} FROM load\"\n", before.replace("value", "avg(rps) AS value")),
+            None => format!("{line}\n"),
+        })
+        .collect();
+    let (code, told) = check(&format!("{source}{filled}"));
+    assert_eq!(code, Some(0), "{told}\n{filled}");
+}
+
+#[test]
+fn it_is_read_from_a_pipe_and_written_to_a_new_file_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let json = r#"{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"a.b"},
+        "spec":{"maxReplicas":3,"scaleTargetRef":{"kind":"StatefulSet","name":"db"}}}"#;
+    let into = |json: &str| {
+        let mut command = tidemill(&["scale", "import", "-", "-o", "out.toml"]);
+        command.current_dir(dir.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(json.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let ended = into(json);
+    assert!(ended.status.success() && ended.stdout.is_empty(), "{}", stderr(&ended));
+    let toml = std::fs::read_to_string(dir.path().join("out.toml")).unwrap();
+    assert!(
+        toml.contains("[scalers.a_b]") && toml.contains("cpu = { type = \"Utilization\", target = 80.0 }"),
+        "{toml}"
+    );
+    let ended = into(json);
+    assert!(!ended.status.success() && stderr(&ended).contains("out.toml is there already"), "{}", stderr(&ended));
+}
+
+#[test]
+fn what_cannot_be_converted_is_told_with_its_line_and_nothing_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    for (from, to, told) in [
+        (
+            "maxReplicas: 10",
+            "maxReplica: 10",
+            "hpa.yaml:10: unknown field `spec.maxReplica`; did you mean `maxReplicas`?",
+        ),
+        ("maxReplicas: 10", "maxReplicas: ten", "hpa.yaml:10: `spec.maxReplicas` is no whole number"),
+        ("autoscaling/v2\n", "autoscaling/v3\n", "hpa.yaml:1: apiVersion `autoscaling/v3` is not known"),
+        ("type: External", "type: Extern", "hpa.yaml:27: `spec.metrics[5].type` is `Extern`; known are Resource,"),
+        (
+            "averageUtilization: 60",
+            "averageUtilisation: 60",
+            "unknown field `spec.metrics[0].resource.target.averageUtilisation`",
+        ),
+        (
+            "averageValue: 512Mi",
+            "averageValue: 512MB",
+            "hpa.yaml:15: `spec.metrics[1].resource.target.averageValue` is no quantity",
+        ),
+        ("averageValue: 1k", "averageValue: 0", "must be more than 0"),
+        ("selectPolicy: Min", "selectPolicy: Most", "known are Max, Min and Disabled"),
+        ("type: Percent", "type: Pod", "known are Pods and Percent"),
+        (
+            "labels: {team: x}",
+            "annotations: {autoscaling.alpha.kubernetes.io/metrics: \"[]\"}",
+            "hpa.yaml:6: the annotation",
+        ),
+        (
+            "  scaleTargetRef: {apiVersion: apps/v1",
+            "  scaleTargetRef: {version: apps/v1",
+            "unknown field `spec.scaleTargetRef.version`",
+        ),
+    ] {
+        let manifest = V2.replacen(from, to, 1);
+        assert_ne!(manifest, V2, "{from}");
+        let (code, out, said) = import(dir.path(), &manifest);
+        assert!(code == Some(1) && out.is_empty() && said.contains(told), "{told}\n{said}");
+    }
+    let (code, _, said) = import(dir.path(), "kind: Service\nmetadata: {name: web}\n");
+    assert!(code == Some(1) && said.contains("has no HorizontalPodAutoscaler"), "{said}");
+    let (code, _, said) = import(dir.path(), "kind: [\n");
+    assert!(code == Some(1) && said.contains("hpa.yaml:") && said.contains("no YAML"), "{said}");
+    let ended = finish(tidemill(&["scale", "import", "nowhere.yaml"]).current_dir(dir.path()));
+    assert!(stderr(&ended).contains("cannot read nowhere.yaml"), "{}", stderr(&ended));
+}
