@@ -269,32 +269,33 @@ fn two_controllers_under_random_faults_are_never_two_writers() {
             _ => Fault::None,
         }
     });
-    let began = Instant::now();
-    let mut killed = false;
-    while began.elapsed() < Duration::from_secs(25) {
-        for mill in &mills {
-            offer(mill, 1 + u32::try_from(moves.below(8)).unwrap());
-        }
-        std::thread::sleep(Duration::from_millis(400));
-        if !killed && began.elapsed() > Duration::from_secs(9) {
-            killed = true;
-            let holder = cluster.holder();
-            let leader = usize::from(holder == "b");
-            mills.remove(leader).kill();
-            let user = ["a", "b"][leader];
-            mills.insert(leader, start(&cluster, dir.path(), user, ""));
-        }
-    }
+    let wrote = |user: &str| cluster.lock().writes.iter().any(|write| write.user == user);
+    let mut shake = |mills: &[Mill], until: &dyn Fn() -> bool| {
+        assert!(patiently(|| {
+            mills.iter().for_each(|mill| offer(mill, 1 + u32::try_from(moves.below(8)).unwrap()));
+            std::thread::sleep(Duration::from_millis(350));
+            until()
+        }));
+    };
+    let for_a_while = |seconds| {
+        let end = Instant::now() + Duration::from_secs(seconds);
+        move || Instant::now() > end
+    };
+    shake(&mills, &for_a_while(6));
+    shake(&mills, &|| wrote(&cluster.holder()));
+    // Who leads and has written is killed; the other has to take over before it is back.
+    let leader = usize::from(cluster.holder() == "b");
+    let (user, other) = [("a", "b"), ("b", "a")][leader];
+    mills.remove(leader).kill();
+    shake(&mills, &|| cluster.holder() == other && wrote(other));
+    mills.push(start(&cluster, dir.path(), user, ""));
+    shake(&mills, &for_a_while(10));
     cluster.fail(|_| Fault::None);
     for mill in &mills {
         offer(mill, 6);
     }
     reaches(&cluster, 6);
     only_the_leader_wrote(&cluster);
-    let writes = cluster.lock().writes.clone();
-    for user in ["a", "b"] {
-        assert!(writes.iter().any(|write| write.user == user), "{user} never wrote: {writes:?}");
-    }
     mills.iter().for_each(no_decision_is_lost);
 }
 
