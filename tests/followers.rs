@@ -280,14 +280,11 @@ fn path(call: &str) -> hyper::http::uri::PathAndQuery {
     format!("/externalscaler.ExternalScaler/{call}").parse().unwrap()
 }
 
-async fn ask<Q: Message + 'static, A: Message + Default + 'static>(
+async fn ask<Q: Message + Default + 'static, A: Message + Default + 'static>(
     client: &mut Client,
     call: &str,
     asked: Q,
-) -> Result<A, tonic::Status>
-where
-    Q: Default,
-{
+) -> Result<A, tonic::Status> {
     client.ready().await.unwrap();
     let answer = client.unary(tonic::Request::new(asked), path(call), ProstCodec::<Q, A>::default());
     tokio::time::timeout(Duration::from_secs(10), answer).await.unwrap().map(tonic::Response::into_inner)
