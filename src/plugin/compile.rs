@@ -111,7 +111,11 @@ fn precompile(module: &[u8], watched: bool) -> Result<Vec<u8>> {
     let engine = wasmtime::Engine::new(&settings(watched))
         .map_err(|error| Error::internal(format!("the WebAssembly engine does not start: {error}")))?;
     let compiled = engine.precompile_component(&component);
-    compiled.map_err(|error| Error::invalid(format!("it does not compile: {}", first_line(&error))))
+    compiled.map_err(|error| {
+        let line = first_line(&error);
+        let hint = if line.contains("section range") { "; the file seems to be cut short: build it again" } else { "" };
+        Error::invalid(format!("it does not compile: {line}{hint}"))
+    })
 }
 
 /// The child's side: takes a module from standard input and hands back its code, using so many bytes and seconds at most.

@@ -72,7 +72,11 @@ fn meaning(error: &wasmtime::Error, host: &Host, while_it_ran: bool) -> (FaultKi
     }
     let trap = error.downcast_ref::<Trap>();
     if trap == Some(&Trap::Interrupt) {
-        return (FaultKind::Time, format!("it used more than {}ms of processor time", host.time_max.as_millis()));
+        let (given, most) = (host.time_max, limits.time.0);
+        // A part of a batch in which a fault is looked for has a part of the time.
+        let share =
+            if given < most { format!(", its part of the {}ms of a call", most.as_millis()) } else { String::new() };
+        return (FaultKind::Time, format!("it used more than {}ms of processor time{share}", given.as_millis()));
     }
     if copied_too_much(error) {
         return match while_it_ran {

@@ -61,7 +61,7 @@ fn report(from: &Path, settings: String) -> Result<Report> {
     // Without a cache, so that compiling is what is timed.
     let library = app::library_compiled_by(Compiler::own_child(), None)?;
     let (module, name) = found::bytes(&library, from)?;
-    let component = crate::plugin::component(&module)?;
+    let component = crate::plugin::component(&module).map_err(|error| error.within(&name))?;
     let began = clock.now();
     // Of a folder, what `build` leaves; a file as it is, since that is what a pipeline loads and pins.
     let plugin = library.load(&name, &name, if from.is_dir() { &component } else { &module })?;

@@ -103,7 +103,10 @@ fn values(text: &str) -> Result<Vec<Value>> {
         None => (number(rest)?, None),
     };
     let from = number(from)?;
-    if until < from || step.is_some_and(|step| step <= 0.0) {
+    if until < from {
+        return Err(Error::invalid(format!("`{text}` falls; a range begins with its lower end")));
+    }
+    if step.is_some_and(|step| step <= 0.0) {
         return Err(wrong());
     }
     let count = step.map_or(VALUES - 1, |step| ((until - from) / step + 1e-9).floor() as u32);
