@@ -3,7 +3,7 @@
 //!     plugin_parse('regex', body, '{…}') ─► Bench ─► Opened: what it reads and makes ─► the plan's columns
 //!                                                     └─ run ─► rows of events ─► rows, and errors by row ─► columns again
 //!
-//! **Always:** what a plugin cannot handle, traps included, is an error of its row; between [`SLICE_ROWS`] rows a query that is over
+//! **Always:** what a plugin cannot handle, traps included, is an error of its row; between `SLICE_ROWS` rows a query that is over
 //! stops, and what the instances hold counts as the query's memory.
 
 use super::QueryError;
