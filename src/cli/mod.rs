@@ -8,6 +8,7 @@ macro_rules! say {
 }
 
 mod capture;
+mod cases;
 mod check;
 mod compile_plugin;
 mod demo;

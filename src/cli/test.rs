@@ -1,7 +1,7 @@
 //! `tidemill test [PATH…]`
 
+use super::cases::{self, Suite, Went};
 use super::check::environment;
-use super::query::print;
 use crate::config;
 use crate::error::{Error, Result, did_you_mean};
 use crate::plugin::Library;
@@ -27,74 +27,24 @@ pub struct Test {
     update: bool,
 }
 
-/// What became of a file.
-enum Went {
-    Well,
-    /// brought up to date
-    Updated(Vec<Failure>),
-    Wrong(Vec<Failure>),
-    /// it could not be run
-    Broken(Error),
-}
-
 impl Test {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let files = files(&self.paths)?;
+        let suite = Suite {
+            files: files(&self.paths)?,
+            update: cases::is_update(self.update),
+            noun: |count| if count == 1 { "case" } else { "cases" },
+            sure: "what was decided",
+            can_be_rewritten: |_: &Failure| true,
+        };
         let library = super::library()?;
-        let update = self.update || std::env::var_os("UPDATE").is_some_and(|value| value == "1");
-        let (mut passed, mut updated, mut failed, mut can_be_updated) = (0, 0, 0, false);
-        for file in &files {
-            let (about, went) = run(&library, file, update);
-            let word = match &went {
-                Went::Well => "ok",
-                Went::Updated(_) => "new",
-                Went::Wrong(_) | Went::Broken(_) => "FAILED",
-            };
-            print(&format!("{word:<7} {}{about}\n", file.display()));
-            match went {
-                Went::Well => passed += 1,
-                Went::Updated(failures) => {
-                    updated += 1;
-                    show(&failures);
-                }
-                Went::Wrong(failures) => {
-                    failed += 1;
-                    can_be_updated = true;
-                    show(&failures);
-                }
-                Went::Broken(error) => {
-                    failed += 1;
-                    error.to_string().lines().for_each(|line| print(&format!("  {line}\n")));
-                }
+        Ok(suite.tell(|file| match Case::open(file) {
+            Ok((text, case)) => {
+                let ran = decided(&library, file, &case);
+                (case.about.clone(), cases::went(&suite, file, ran, |failures| rewritten(&text, failures)))
             }
-        }
-        let told = if updated > 0 { format!(", {updated} brought up to date") } else { String::new() };
-        let cases = if files.len() == 1 { "case" } else { "cases" };
-        print(&format!("{} {cases}: {passed} passed{told}, {failed} failed\n", files.len()));
-        if can_be_updated && !update {
-            print("if what was decided is right, `--update` writes it into the cases\n");
-        }
-        Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            Err(error) => (String::new(), Went::Broken(error)),
+        }))
     }
-}
-
-/// What a case says of itself, and what became of it.
-fn run(library: &Library, file: &Path, update: bool) -> (String, Went) {
-    let (text, case) = match Case::open(file) {
-        Ok(opened) => opened,
-        Err(error) => return (String::new(), Went::Broken(error)),
-    };
-    let about = if case.about.is_empty() { String::new() } else { format!(": {}", case.about) };
-    let went = match decided(library, file, &case) {
-        Err(error) => Went::Broken(error),
-        Ok(failures) if failures.is_empty() => Went::Well,
-        Ok(failures) if update => match rewritten(&text, &failures).and_then(|text| replace(file, &text)) {
-            Ok(()) => Went::Updated(failures),
-            Err(error) => Went::Broken(error),
-        },
-        Ok(failures) => Went::Wrong(failures),
-    };
-    (about, went)
 }
 
 /// Finds the scaler, and runs the case through it.
@@ -152,14 +102,4 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(files.into_iter().collect())
-}
-
-fn replace(file: &Path, text: &str) -> Result<()> {
-    std::fs::write(file, text).map_err(|error| Error::io(format!("cannot write {}", file.display()), error))
-}
-
-fn show(failures: &[Failure]) {
-    for failure in failures {
-        failure.to_string().lines().for_each(|line| print(&format!("  {line}\n")));
-    }
 }
