@@ -120,7 +120,8 @@ fn mistakes_are_told_with_what_to_write() {
     for (arguments, part) in [
         (&["--trace", "bad.csv"][..], "bad.csv: line 3: `many` is no number"),
         (&["--trace", "days.csv", "--scaler", "wep"], "there is no scaler `wep`; did you mean `web`?"),
-        (&["--trace", "days.csv", "--grid", "target=9..1"], "`9..1` is no range; write it like `40..80`"),
+        (&["--trace", "days.csv", "--grid", "target=9..1"], "`9..1` falls; a range begins with its lower end"),
+        (&["--trace", "days.csv", "--grid", "target=1..x"], "`1..x` is no range; write it like `40..80`"),
         (&["--trace", "days.csv", "--signal", "load=arrival"], "did you mean `arrivals`?"),
         (&["--trace", "days.csv", "--plugin", "redact"], "`redact` is no autoscaler plugin"),
         (&["--trace", "days.csv", "--objective", "50ms"], "the objective is not above the service time"),

@@ -103,7 +103,7 @@ fn letters_land_once_and_those_that_fail_again_are_linked() {
     let (good, said) = replay(dir.path(), &mill, &["--stage", "fragile", "--from", "yesterday"]);
     assert!(!good && said.contains("write it like `2026-07-01T00:00:00Z`"), "{said}");
     let (good, said) = replay(dir.path(), &mill, &["--stage", "fragile", "--to", "2026-01-01T00:00:00+02:00"]);
-    assert!(good && said == "taken 0: landed 0, dropped 0, failed again 0\n", "{said}");
+    assert!(good && said.starts_with("no dead letter is like that; what there is: tidemill query "), "{said}");
     mill.stop();
 }
 

@@ -375,7 +375,10 @@ fn started_badly(error: &wasmtime::Error, host: &Host) -> Fault {
     let fault = Fault::of(error, host);
     match fault.kind {
         FaultKind::Malformed => Fault::new(FaultKind::Malformed, format!("it does not start: {}", first_line(error))),
-        FaultKind::Time => Fault { message: format!("{} to start", fault.message), ..fault },
+        FaultKind::Time => {
+            let given = host.time_max.as_millis();
+            Fault { message: format!("it used more than {given}ms of processor time to start"), ..fault }
+        }
         FaultKind::Trap | FaultKind::Memory | FaultKind::Output | FaultKind::HostCalls | FaultKind::Refused => fault,
     }
 }

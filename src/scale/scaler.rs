@@ -548,7 +548,11 @@ impl Scaler {
         let told = match command {
             Command::Order(order) => {
                 let within = self.policy.within(order.replicas);
-                let told = format!("{} from the next tick on", replicas(within));
+                let mut told = format!("{} from the next tick on", replicas(within));
+                if within != order.replicas {
+                    let (min, max) = (self.policy.min, self.policy.max);
+                    told.push_str(&format!(" ({} asked for; min is {min} and max is {max})", order.replicas));
+                }
                 memory.order = Some(order);
                 told
             }

@@ -184,11 +184,29 @@ impl<'a> Reader<'a> {
 /// Digits only, and no more than an `i64` holds for sure.
 #[inline]
 fn unsigned(digits: &[u8]) -> Option<i64> {
-    if digits.is_empty() || digits.len() > 18 {
-        return None;
-    }
-    digits.iter().try_fold(0, |number, byte| match byte.wrapping_sub(b'0') {
-        digit @ 0..=9 => Some(number * 10 + i64::from(digit)),
+    // Lengths that a compiler knows make code without a loop, which costs a look at the deadline each time round.
+    match digits.len() {
+        1 => fixed::<1>(digits),
+        2 => fixed::<2>(digits),
+        3 => fixed::<3>(digits),
+        4 => fixed::<4>(digits),
+        5 => fixed::<5>(digits),
+        6 => fixed::<6>(digits),
+        7..=18 => digits.iter().try_fold(0, |number, byte| match byte.wrapping_sub(b'0') {
+            digit @ 0..=9 => Some(number * 10 + i64::from(digit)),
+            _ => None,
+        }),
         _ => None,
-    })
+    }
+}
+
+#[inline]
+fn fixed<const N: usize>(digits: &[u8]) -> Option<i64> {
+    let (mut number, mut most) = (0, 0);
+    for byte in <&[u8; N]>::try_from(digits).ok()? {
+        let digit = byte.wrapping_sub(b'0');
+        number = number * 10 + u32::from(digit);
+        most = most.max(digit);
+    }
+    (most <= 9).then_some(i64::from(number))
 }

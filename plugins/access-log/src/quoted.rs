@@ -74,6 +74,9 @@ impl<'a> Quoted<'a> {
 /// Letters with `-` or `_`, as in `GET` and `VERSION-CONTROL`.
 #[inline]
 fn is_method(word: &[u8]) -> bool {
+    if matches!(word, b"GET" | b"POST" | b"HEAD" | b"PUT" | b"DELETE" | b"PATCH" | b"OPTIONS") {
+        return true;
+    }
     (1..=32).contains(&word.len()) && word.iter().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_'))
 }
 

@@ -174,7 +174,10 @@ fn rounds(measured: &mut [Measured], batches: &[Batch], seconds: f64) -> Result<
     let mut spent = Duration::ZERO;
     for (round, batch) in batches.iter().cycle().take(WARM + ROUNDS.end()).enumerate() {
         for (measured, costs) in measured.iter_mut().zip(&mut costs) {
-            let (cost, _) = measured.run(batch)?;
+            let (cost, outcome) = measured.run(batch)?;
+            if measured.first_reason.is_none() {
+                measured.first_reason = outcome.casualties.into_iter().next().map(|casualty| casualty.reason);
+            }
             if round >= WARM {
                 costs.push(cost);
                 spent += cost.whole;
@@ -257,6 +260,9 @@ fn report(measured: &[Measured], costs: &[Vec<Cost>]) -> String {
             .fold((0, 0, 0), |sums, cost| (sums.0 + cost.rows, sums.1 + cost.rows_out, sums.2 + cost.failed));
         let share = |part: usize| 100.0 * part as f64 / rows.max(1) as f64;
         text.push_str(&format!("{}: {:.1} % came out, {:.1} % failed\n", measured.name, share(out), share(failed)));
+        if let Some(reason) = &measured.first_reason {
+            text.push_str(&format!("  the first that failed: {reason}\n"));
+        }
     }
     text
 }

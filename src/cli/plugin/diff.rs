@@ -16,6 +16,7 @@ use crate::units::Span;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, SchemaRef};
+use arrow::util::display::array_value_to_string;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -138,8 +139,14 @@ impl Diff {
         let (schema, batches) = server.batches(&sql, None).await?;
         let all = concat_batches(&schema, &batches)?;
         if all.num_rows() == 0 {
-            let message =
-                format!("table `{table}` has no event of the last {}; look further back with --last", self.last);
+            let (_, newest) = server.batches(&format!("SELECT max(timestamp) AS newest FROM {table}"), None).await?;
+            let message = match newest.first().map(|batch| array_value_to_string(batch.column(0), 0)).transpose()? {
+                Some(newest) if !newest.is_empty() => format!(
+                    "table `{table}` has no event of the last {}: its newest is of {newest}; look that far back with --last",
+                    self.last
+                ),
+                _ => format!("table `{table}` has no event yet"),
+            };
             return Err(Error::new(ErrorKind::Missing, message));
         }
         crate::event::arrived(&all)

@@ -35,6 +35,8 @@ pub(super) struct Measured {
     pub account: Arc<Account>,
     /// what it reads and makes
     pub contract: Contract,
+    /// why the first event that failed did, for whom that is of interest
+    pub first_reason: Option<String>,
     stage: Stage,
     idle: Instance,
     answer: Vec<u8>,
@@ -75,7 +77,15 @@ impl Measured {
         let contract = instance.contract().clone();
         let stage = Stage::new("measured", OnError::DeadLetter, instance, Clock::system(), true, None);
         let idle = Instance::new(library.engine(), idle)?;
-        Ok(Measured { name: plugin.name().to_owned(), account, contract, stage, idle, answer: Vec::new() })
+        Ok(Measured {
+            name: plugin.name().to_owned(),
+            account,
+            contract,
+            first_reason: None,
+            stage,
+            idle,
+            answer: Vec::new(),
+        })
     }
 
     /// Runs a batch and takes the times.

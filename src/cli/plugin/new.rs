@@ -8,6 +8,9 @@ use std::process::ExitCode;
 
 /// The longest name of a plugin.
 const NAME_MAX: usize = 64;
+/// What languages are called for short.
+const SHORT: &[(&str, &str)] =
+    &[("c++", "cpp"), ("golang", "go"), ("js", "javascript"), ("py", "python"), ("rs", "rust"), ("ts", "typescript")];
 /// Names that mean something else to a compiler or to the build of a project.
 const TAKEN: &[&str] =
     &["alloc", "build", "core", "deps", "incremental", "plugin", "proc-macro", "serde", "std", "test", "toml"];
@@ -97,7 +100,8 @@ fn world(word: &str) -> Result<World> {
 
 fn language(word: &str) -> Result<&'static dyn Language> {
     let lower = word.to_lowercase();
-    language::begun().find(|language| language.name() == lower).ok_or_else(|| {
+    let name = SHORT.iter().find(|(short, _)| *short == lower).map_or(lower.as_str(), |(_, name)| name);
+    language::begun().find(|language| language.name() == name).ok_or_else(|| {
         let known: Vec<&str> = language::begun().map(Language::name).collect();
         let hint = did_you_mean(word, known.iter().copied());
         Error::invalid(format!("unknown language `{word}`{hint} (languages: {})", known.join(", ")))

@@ -14,6 +14,10 @@ Examples:
   tidemill replay dead-letters --stage nginx --from 2026-07-01T00:00:00Z --to 2026-07-02T00:00:00Z
   tidemill query 'SELECT outcome, count(*) FROM tidemill.replays GROUP BY outcome'";
 
+/// What is said where nothing is there to be taken.
+const NONE: &str = "no dead letter is like that; what there is: \
+    tidemill query 'SELECT stage, source, count(*) AS letters FROM tidemill.dead_letters GROUP BY stage, source'\n";
+
 /// Hands dead letters to their stage again, in the Tidemill that runs, and on to its tables: each once.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -65,6 +69,10 @@ impl DeadLetters {
                 return Ok(ExitCode::SUCCESS);
             }
             let first = taken == 0;
+            if first && report.taken + report.already_done + report.unreachable == 0 {
+                print(NONE);
+                return Ok(ExitCode::SUCCESS);
+            }
             taken += report.taken;
             print(&format!(
                 "taken {}: landed {}, dropped {}, failed again {}\n",

@@ -33,12 +33,8 @@ pub(super) struct Backtest {
     /// The scaler; the only one if not given.
     #[arg(long)]
     scaler: Option<String>,
-    /// The load: CSV, also packed with gzip, a time and a value in each line.
-    #[arg(long, value_name = "FILE.csv[.gz]", required_unless_present = "load", conflicts_with = "load")]
-    trace: Option<PathBuf>,
-    /// The load: a query of a running Tidemill that answers a time and a value in each row.
-    #[arg(long, value_name = "SQL")]
-    load: Option<String>,
+    #[command(flatten)]
+    load: LoadArguments,
     #[command(flatten)]
     form: FormArguments,
     /// The first moment (RFC 3339), or a share of the trace such as `50%`.
@@ -63,6 +59,18 @@ pub(super) struct Backtest {
     /// Print the outcomes as JSON, a line a run.
     #[arg(long)]
     json: bool,
+}
+
+/// Where the load is: one of the two.
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+struct LoadArguments {
+    /// The load: CSV, also packed with gzip, a time and a value in each line.
+    #[arg(long, value_name = "FILE.csv[.gz]")]
+    trace: Option<PathBuf>,
+    /// The load: a query of a running Tidemill that answers a time and a value in each row.
+    #[arg(long, value_name = "SQL")]
+    load: Option<String>,
 }
 
 /// How the load is to be understood.
@@ -161,7 +169,7 @@ impl Backtest {
             quiet_gaps: self.form.quiet_gaps,
             peak: self.form.peak,
         };
-        if let Some(path) = &self.trace {
+        if let Some(path) = &self.load.trace {
             let shown = path.display().to_string();
             let file = std::fs::File::open(path).map_err(|error| Error::io(format!("cannot read {shown}"), error))?;
             let packed = path.extension().is_some_and(|extension| extension == "gz");
@@ -171,7 +179,7 @@ impl Backtest {
             };
             return read.map_err(|error| error.within(shown));
         }
-        let (_, batches) = server.batches(self.load.as_deref().unwrap_or_default(), None).await?;
+        let (_, batches) = server.batches(self.load.load.as_deref().unwrap_or_default(), None).await?;
         let mut rows = Vec::new();
         for batch in &batches {
             let column = |name: &Option<String>, otherwise: &str, place: usize| {
