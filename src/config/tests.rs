@@ -111,6 +111,14 @@ fn every_mistake_of_a_part_is_told() {
     assert_eq!(told.len(), wanted.len(), "{told:?}");
 }
 
+#[test]
+fn a_table_is_not_blamed_for_a_key_of_it_that_is_wrong() {
+    for key in ["multiline.start = '('", "multiline.languages = 'jave'", "multiline.strat = 'x'"] {
+        let told = mistakes(&format!("[sources.s]\ntype = \"stdin\"\n{key}"));
+        assert_eq!(told.len(), 1, "{told:?}");
+    }
+}
+
 /// The keys of a table, which serde lists when it meets one that there is not.
 fn keys<T: for<'de> Deserialize<'de>>() -> Vec<String> {
     let error = match toml::from_str::<T>("\"no such key\" = 1") {

@@ -145,8 +145,11 @@ impl<'t> Tree<'t> {
                     let what = friendly(error.message().trim_end());
                     // Without the key at fault, the rest may hold more mistakes.
                     let key = remove_at(value.get_mut(), at);
-                    // A key that was taken out is not missing: it is wrong, and that has been said.
-                    if !removed.iter().any(|name| what.starts_with(&format!("`{name}` is missing"))) {
+                    // A key that was taken out is not missing: it is wrong, and that has been said. A table may be wrong for want of it.
+                    let is_missing = |taken: &String| what.starts_with(&format!("`{}` is missing", last(taken)));
+                    let is_around =
+                        |taken: &String| key.as_ref().is_some_and(|key| taken.starts_with(&format!("{key}.")));
+                    if !removed.iter().any(|taken| is_missing(taken) || is_around(taken)) {
                         let place = if at == start { self.place(path) } else { self.place_at(at) };
                         let named = key.as_ref().is_none_or(|key| what.contains(&format!("`{}`", last(key))));
                         let message = match &key {
@@ -156,7 +159,7 @@ impl<'t> Tree<'t> {
                         mistakes.push(Mistake { place, message });
                     }
                     match key {
-                        Some(key) => removed.push(last(&key).to_owned()),
+                        Some(key) => removed.push(key),
                         None => return None,
                     }
                 }

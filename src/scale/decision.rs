@@ -310,6 +310,18 @@ mod tests {
     use crate::event::Kind;
 
     #[test]
+    fn the_reference_names_every_column() {
+        let reference = include_str!("../../pipelines/README.md");
+        let rows = reference.split("\n| `tidemill.decisions` | |\n").nth(1).unwrap();
+        let rows = rows.split("\n\n").next().unwrap();
+        let schema = schema().unwrap();
+        let names =
+            schema.fields().iter().map(|field| field.name().as_str()).filter(|name| ![BODY, SOURCE].contains(name));
+        let missing: Vec<&str> = names.filter(|name| !rows.contains(&format!("`{name}`"))).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
     fn rows_have_the_columns_of_logs_and_one_schema() {
         let who = Who {
             scaler: "web".to_owned(),
