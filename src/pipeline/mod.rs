@@ -18,6 +18,7 @@ pub mod capture;
 pub mod config;
 pub mod graph;
 pub mod lane;
+mod made;
 mod pace;
 pub mod slot;
 pub mod stage;
