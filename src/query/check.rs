@@ -2,8 +2,8 @@
 
 use super::catalog::Shelf;
 use super::door::{self, Question};
-use super::engine::{deep, lend, logical, session};
 use super::names::{Mentions, unknown_table, written};
+use super::plan::{deep, lend, logical, session};
 use super::plugins::{Bench, Plugins};
 use super::rows::{Rows, viewed};
 use super::{Limits, QueryError, fault, functions, output};

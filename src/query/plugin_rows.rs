@@ -7,8 +7,8 @@
 //! with its `error`. A plugin that keeps state sees the rows one batch after the other, in the order of the source.
 
 use super::catalog::{PUBLIC, Shelf};
-use super::engine::logical;
 use super::names::{unknown_table, written};
+use super::plan::logical;
 use super::plugin_call::{NAME, Source, Written, is_called, usage};
 use super::plugins::{Bench, Made, Opened, Shape, failed, joined, told};
 use super::{Place, QueryError, door};
