@@ -73,17 +73,17 @@ pub(super) async fn post(
     asked: Result<Query<InUrl>, QueryRejection>,
 ) -> Result<Json<Report>, Refusal> {
     let Query(said) = asked.map_err(|error| Refusal::invalid(error.body_text()))?;
-    if said.last.is_some() && said.from.is_some() {
-        return Err(Refusal::invalid("`last` and `from` both say when to begin; write one of them"));
-    }
-    let last = said.last.map(|last| house.parts.clock.now().saturating_sub(nanos(last.0)));
-    let asked = Asked {
-        stage: said.stage,
-        from: said.from.or(last),
-        to: said.to,
-        source: said.source,
-        limit: said.limit,
-        dry_run: said.dry_run,
-    };
+    let from = begin(said.last, said.from, house.parts.clock.now())?;
+    let asked =
+        Asked { stage: said.stage, from, to: said.to, source: said.source, limit: said.limit, dry_run: said.dry_run };
     Ok(Json(house.parts.admin.replay(asked).await?))
+}
+
+/// When a span begins that is said as `last` or as `from`.
+pub(super) fn begin(last: Option<Span>, from: Option<i64>, now: i64) -> Result<Option<i64>, Refusal> {
+    match (last, from) {
+        (Some(_), Some(_)) => Err(Refusal::invalid("`last` and `from` both say when to begin; write one of them")),
+        (Some(last), None) => Ok(Some(now.saturating_sub(nanos(last.0)))),
+        (None, from) => Ok(from),
+    }
 }

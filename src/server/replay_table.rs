@@ -5,7 +5,7 @@
 
 use super::House;
 use super::answer::Refusal;
-use crate::clock::nanos;
+use super::replay::begin;
 use crate::event::TableName;
 use crate::units::Span;
 use axum::Json;
@@ -77,15 +77,12 @@ pub(super) async fn post(
     asked: Result<Query<InUrl>, QueryRejection>,
 ) -> Result<Json<Report>, Refusal> {
     let Query(said) = asked.map_err(|error| Refusal::invalid(error.body_text()))?;
-    if said.last.is_some() && said.from.is_some() {
-        return Err(Refusal::invalid("`last` and `from` both say when to begin; write one of them"));
-    }
-    let last = said.last.map(|last| house.parts.clock.now().saturating_sub(nanos(last.0)));
+    let from = begin(said.last, said.from, house.parts.clock.now())?;
     let asked = Asked {
         table: TableName::parse(&said.table)?,
         stage: said.stage,
         into: said.into.as_deref().map(TableName::user).transpose()?,
-        from: said.from.or(last),
+        from,
         to: said.to,
         again: said.again,
         dry_run: said.dry_run,

@@ -1,11 +1,10 @@
 //! `tidemill replay dead-letters --stage S`
 
-use super::time;
+use super::When;
 use crate::cli::query::print;
 use crate::cli::runtime;
 use crate::cli::server::Server;
 use crate::error::{Error, Result};
-use crate::units::Span;
 use std::process::ExitCode;
 
 const EXAMPLES: &str = "\
@@ -25,15 +24,8 @@ pub struct DeadLetters {
     /// The stage that gave them up.
     #[arg(long)]
     stage: String,
-    /// Only those given up within this time, such as `1d`.
-    #[arg(long, conflicts_with = "from", value_parser = Span::parse)]
-    last: Option<Span>,
-    /// Only those given up then or later: `2026-07-01T00:00:00Z`.
-    #[arg(long, value_parser = time)]
-    from: Option<i64>,
-    /// Only those given up then or earlier.
-    #[arg(long, value_parser = time)]
-    to: Option<i64>,
+    #[command(flatten)]
+    when: When,
     /// Only those of this source.
     #[arg(long)]
     source: Option<String>,
@@ -56,9 +48,9 @@ impl DeadLetters {
 
     /// Asks until there are no more.
     async fn all(&self, server: &Server) -> Result<ExitCode> {
-        let (mut span, mut rest, mut taken) = ((self.from, self.to), self.limit, 0);
+        let (mut answered, mut rest) = (None, self.limit);
         loop {
-            let report = server.replay(&self.parameters(span, rest)).await?;
+            let report = server.replay(&self.parameters(answered, rest)).await?;
             if self.dry_run {
                 print(&format!(
                     "would take {} dead letters (already done: {}; whose source is gone: {})\n",
@@ -68,12 +60,11 @@ impl DeadLetters {
                 ));
                 return Ok(ExitCode::SUCCESS);
             }
-            let first = taken == 0;
+            let first = answered.is_none();
             if first && report.taken + report.already_done + report.unreachable == 0 {
                 print(NONE);
                 return Ok(ExitCode::SUCCESS);
             }
-            taken += report.taken;
             print(&format!(
                 "taken {}: landed {}, dropped {}, failed again {}\n",
                 report.taken, report.landed, report.dropped, report.failed_again
@@ -91,16 +82,13 @@ impl DeadLetters {
             if !report.more || report.taken == 0 || rest == Some(0) {
                 return Ok(ExitCode::SUCCESS);
             }
-            span = (report.from, Some(report.to));
+            answered = Some((report.from, report.to));
         }
     }
 
-    fn parameters(&self, (from, to): (Option<i64>, Option<i64>), limit: Option<u64>) -> Vec<(&'static str, String)> {
+    fn parameters(&self, answered: Option<(Option<i64>, i64)>, limit: Option<u64>) -> Vec<(&'static str, String)> {
         let mut all = vec![("stage", self.stage.clone())];
-        // The first answer says when the last day began.
-        all.extend(self.last.filter(|_| from.is_none()).map(|last| ("last", last.to_string())));
-        all.extend(from.map(|from| ("from", from.to_string())));
-        all.extend(to.map(|to| ("to", to.to_string())));
+        all.extend(self.when.parameters(answered));
         all.extend(self.source.clone().map(|source| ("source", source)));
         all.extend(limit.map(|limit| ("limit", limit.to_string())));
         all.extend(self.dry_run.then(|| ("dry_run", "true".to_owned())));

@@ -4,6 +4,7 @@ mod dead_letters;
 mod table;
 
 use crate::error::Result;
+use crate::units::Span;
 use chrono::DateTime;
 use clap::Subcommand;
 use std::process::ExitCode;
@@ -29,6 +30,32 @@ impl Replay {
             What::DeadLetters(letters) => letters.run(),
             What::Table(table) => table.run(),
         }
+    }
+}
+
+/// Which time it is about.
+#[derive(clap::Args)]
+struct When {
+    /// Only those of this time until now, such as `1d`. A dead letter's time is when it was given up.
+    #[arg(long, conflicts_with = "from", value_parser = Span::parse)]
+    last: Option<Span>,
+    /// Only those of that time or later: `2026-07-01T00:00:00Z`.
+    #[arg(long, value_parser = time)]
+    from: Option<i64>,
+    /// Only those of that time or earlier; until now if it is not said.
+    #[arg(long, value_parser = time)]
+    to: Option<i64>,
+}
+
+impl When {
+    /// The span as it is asked for; later questions bring what the first answer said of it.
+    fn parameters(&self, answered: Option<(Option<i64>, i64)>) -> Vec<(&'static str, String)> {
+        let (from, to) = answered.map_or((self.from, self.to), |(from, to)| (from, Some(to)));
+        let mut all = Vec::new();
+        all.extend(self.last.filter(|_| from.is_none()).map(|last| ("last", last.to_string())));
+        all.extend(from.map(|from| ("from", from.to_string())));
+        all.extend(to.map(|to| ("to", to.to_string())));
+        all
     }
 }
 

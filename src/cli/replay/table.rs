@@ -1,11 +1,10 @@
 //! `tidemill replay table FROM --stage S`
 
-use super::time;
+use super::When;
 use crate::cli::query::print;
 use crate::cli::runtime;
 use crate::cli::server::Server;
 use crate::error::{Error, Result};
-use crate::units::Span;
 use std::process::ExitCode;
 
 const EXAMPLES: &str = "\
@@ -29,15 +28,8 @@ pub struct Table {
     /// The one table that all goes into which the stage makes, new or not; else it goes on as the pipeline says.
     #[arg(long, value_name = "TABLE")]
     into: Option<String>,
-    /// Only rows of this time until now, such as `1d`.
-    #[arg(long, conflicts_with = "from", value_parser = Span::parse)]
-    last: Option<Span>,
-    /// Only rows of that time or later: `2026-07-01T00:00:00Z`.
-    #[arg(long, value_parser = time)]
-    from: Option<i64>,
-    /// Only rows of that time or earlier; until now if it is not said.
-    #[arg(long, value_parser = time)]
-    to: Option<i64>,
+    #[command(flatten)]
+    when: When,
     /// Also rows that were taken before.
     #[arg(long)]
     again: bool,
@@ -57,9 +49,9 @@ impl Table {
 
     /// Asks until there are no more.
     async fn all(&self, server: &Server) -> Result<ExitCode> {
-        let (mut span, mut first) = ((self.from, self.to), true);
+        let mut answered = None;
         loop {
-            let report = server.replay_table(&self.parameters(span, first)).await?;
+            let report = server.replay_table(&self.parameters(answered)).await?;
             if self.dry_run {
                 print(&format!(
                     "would take {} rows (already done: {}; whose source does not lead to the stage: {})\n",
@@ -68,7 +60,7 @@ impl Table {
                 return Ok(ExitCode::SUCCESS);
             }
             print(&format!("taken {}: {} rows made, {} failed\n", report.taken, report.rows, report.failed));
-            if first && report.already_done + report.unreachable > 0 {
+            if answered.is_none() && report.already_done + report.unreachable > 0 {
                 print(&format!(
                     "left alone: {} already done, {} whose source does not lead to the stage\n",
                     report.already_done, report.unreachable
@@ -80,18 +72,15 @@ impl Table {
             if !report.more {
                 return Ok(ExitCode::SUCCESS);
             }
-            (span, first) = ((Some(report.from), Some(report.to)), false);
+            answered = Some((Some(report.from), report.to));
         }
     }
 
-    fn parameters(&self, (from, to): (Option<i64>, Option<i64>), first: bool) -> Vec<(&'static str, String)> {
+    fn parameters(&self, answered: Option<(Option<i64>, i64)>) -> Vec<(&'static str, String)> {
         let mut all = vec![("table", self.table.clone()), ("stage", self.stage.clone())];
         all.extend(self.into.clone().map(|into| ("into", into)));
-        // The first answer says when the last day began.
-        all.extend(self.last.filter(|_| from.is_none()).map(|last| ("last", last.to_string())));
-        all.extend(from.map(|from| ("from", from.to_string())));
-        all.extend(to.map(|to| ("to", to.to_string())));
-        all.extend((self.again && first).then(|| ("again", "true".to_owned())));
+        all.extend(self.when.parameters(answered));
+        all.extend((self.again && answered.is_none()).then(|| ("again", "true".to_owned())));
         all.extend(self.dry_run.then(|| ("dry_run", "true".to_owned())));
         all
     }

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use crate::{Batch, Context, Filter, Kept};
+use crate::{Batch, Build, Context, Filter, Kept, Texts, Timestamps, wire};
 
 /// What a filter says to so many rows, when they come in batches of these sizes. `rows` gives the batch of some of them.
 pub fn kept<P: Filter>(settings: &str, sizes: &[usize], rows: impl Fn(Range<usize>) -> Batch) -> Vec<u8> {
@@ -40,4 +40,21 @@ pub fn some(row: usize, salt: u64, below: u64) -> u64 {
     let mut bits = (row as u64).wrapping_add(salt << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ bits >> 31).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     (bits ^ bits >> 29) % below
+}
+
+/// Events with a `key` and a `timestamp`: a few keys, some without one, some late, some without a time.
+pub fn events(rows: Range<usize>) -> Batch {
+    let (mut keys, mut times) = (Texts::default(), Timestamps::default());
+    for row in rows.clone() {
+        let key = some(row, 1, 12);
+        keys.push_option((key > 0).then(|| format!("key {key}")));
+        let late = some(row, 2, 10) as i64 - 5;
+        times.push_option((key != 3).then_some((row as i64 + late) * 100_000_000));
+    }
+    Batch::new(rows.len(), vec![column("key", keys), column("timestamp", times)])
+}
+
+fn column(name: &str, values: impl Build) -> wire::Column {
+    let (values, validity) = values.build();
+    wire::Column { name: name.to_owned(), values, validity }
 }

@@ -1,0 +1,247 @@
+//! the columns that a plugin is handed of a batch, and the batch that its answer makes of it
+//!
+//!     batch ─ handed ─► columns it reads ─► plugin ─► answer ─ parsed, kept, enriched ─► batch
+//!
+//! **Always:** what a plugin did not touch stays with its row. **Never:** `raw` and what else is ours crosses to a plugin.
+
+use crate::error::Result;
+use crate::event::columns::{BODY, CAPTURED, KIND, LABELS, LETTER, NAME, RAW, SOURCE, TIMESTAMP, VALUE};
+use crate::event::{Batch, Kind, labels, mixed};
+use crate::plugin::instance::{Parsed, RowError};
+use crate::plugin::{Fault, FaultKind};
+use crate::units::ByteSize;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute;
+use arrow::datatypes::{DataType, Field, Schema};
+use std::sync::Arc;
+
+/// The columns that a contract's patterns name, as they cross.
+pub(super) fn handed(batch: &Batch, patterns: &[String]) -> Result<RecordBatch> {
+    let mut fields: Vec<Field> = Vec::new();
+    let mut columns: Vec<ArrayRef> = Vec::new();
+    let mut add = |name: &str, column: ArrayRef| -> Result<()> {
+        if fields.iter().any(|field| field.name() == name) {
+            return Ok(());
+        }
+        let column = match column.data_type() {
+            DataType::Dictionary(_, value) => compute::cast(&column, value)?,
+            DataType::Union(_, _) => mixed::plain(&column)?,
+            _ => column,
+        };
+        fields.push(Field::new(name, column.data_type().clone(), true));
+        columns.push(column);
+        Ok(())
+    };
+    for pattern in patterns {
+        for (name, column) in matching(batch, pattern)? {
+            add(&name, column)?;
+        }
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.columns.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
+}
+
+/// What a parser made, beside what it did not touch; a fault where that would be larger than an answer may be.
+pub(super) fn parsed(
+    input: &Batch,
+    parsed: Parsed,
+    errors: &[RowError],
+    produces: Kind,
+    output_max: ByteSize,
+) -> std::result::Result<Result<Batch>, Fault> {
+    let origin = origin(parsed.origin, errors, input.columns.num_rows());
+    weigh(input, origin.as_ref(), output_max)?;
+    Ok(replant(input, origin, parsed.rows, parsed.columns, produces))
+}
+
+/// What a filter let through; rows it could not handle are left out.
+pub(super) fn kept(input: &Batch, keep: &BooleanBuffer, errors: &[RowError]) -> Result<Batch> {
+    let mask = without(keep, errors);
+    let columns = match mask.true_count() == mask.len() {
+        true => input.columns.clone(),
+        false => compute::filter_record_batch(&input.columns, &mask)?,
+    };
+    Ok(Batch { kind: input.kind, columns })
+}
+
+/// What an enricher made, beside all else; rows it could not handle are left out.
+pub(super) fn enriched(input: &Batch, made: Vec<(String, ArrayRef)>, errors: &[RowError]) -> Result<Batch> {
+    let rows = input.columns.num_rows();
+    let columns = put(&input.columns, rows, made)?;
+    if errors.is_empty() {
+        return Ok(Batch { kind: input.kind, columns });
+    }
+    let all = BooleanBuffer::new_set(rows);
+    let columns = compute::filter_record_batch(&columns, &without(&all, errors))?;
+    Ok(Batch { kind: input.kind, columns })
+}
+
+/// The columns of a batch that a contract's pattern names: `status`, `labels.job`, `labels.*`, `*`.
+fn matching(batch: &Batch, pattern: &str) -> Result<Vec<(String, ArrayRef)>> {
+    let mut found = Vec::new();
+    for (field, column) in batch.columns.schema_ref().fields().iter().zip(batch.columns.columns()) {
+        let name = field.name();
+        let wanted = match pattern.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix),
+            None => name == pattern,
+        };
+        let hidden = [RAW, LETTER, CAPTURED].contains(&name.as_str());
+        if wanted && !hidden && !matches!(column.data_type(), DataType::Map(_, _)) {
+            found.push((name.clone(), column.clone()));
+        }
+    }
+    let wants_labels = pattern == "*" || pattern.starts_with(labels::PREFIX);
+    if let Some(column) = batch.columns.column_by_name(LABELS).filter(|_| wants_labels) {
+        let map = labels::map(column)?;
+        for name in labels::names(map) {
+            let full = format!("{}{name}", labels::PREFIX);
+            if pattern == "*"
+                || pattern.strip_suffix('*').is_some_and(|prefix| full.starts_with(prefix))
+                || full == pattern
+            {
+                found.push((full, labels::column(map, &name)));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// For each row that a parser made, the row it came from; `None` when they are the same rows.
+fn origin(origin: Option<Vec<u32>>, errors: &[RowError], rows: usize) -> Option<UInt32Array> {
+    match origin {
+        Some(origin) => Some(origin.into()),
+        None if errors.is_empty() => None,
+        None => {
+            let mut at_fault = vec![false; rows];
+            for error in errors {
+                if let Some(row) = at_fault.get_mut(error.row) {
+                    *row = true;
+                }
+            }
+            Some((0u32..).zip(at_fault).filter(|(_, fault)| !fault).map(|(row, _)| row).collect())
+        }
+    }
+}
+
+/// Refuses rows made out of others where what follows them, untouched, would be larger than an answer may be.
+fn weigh(input: &Batch, origin: Option<&UInt32Array>, output_max: ByteSize) -> Result<(), Fault> {
+    let Some(origin) = origin else { return Ok(()) };
+    let mut lengths = vec![0usize; input.columns.num_rows()];
+    for column in input.columns.columns() {
+        let offsets = match column.data_type() {
+            DataType::Utf8 => column.as_string::<i32>().offsets(),
+            DataType::Binary => column.as_binary::<i32>().offsets(),
+            _ => continue,
+        };
+        for (length, bytes) in lengths.iter_mut().zip(offsets.lengths()) {
+            *length += bytes;
+        }
+    }
+    let length = |row: u32| lengths.get(row as usize).copied().unwrap_or(0);
+    let made: usize = origin.values().iter().map(|row| length(*row)).fold(0, usize::saturating_add);
+    // As many as came in are there already.
+    let more = made.saturating_sub(lengths.iter().sum());
+    match more > output_max.as_usize() {
+        true => Err(Fault {
+            kind: FaultKind::Output,
+            message: format!(
+                "the rows that it makes of others have {more} bytes more than those; {output_max} are allowed"
+            ),
+            backtrace: None,
+        }),
+        false => Ok(()),
+    }
+}
+
+/// What a parser made, beside what it did not touch.
+fn replant(
+    input: &Batch,
+    origin: Option<UInt32Array>,
+    rows: usize,
+    made: Vec<(String, ArrayRef)>,
+    produces: Kind,
+) -> Result<Batch> {
+    let kept = match origin {
+        Some(origin) => compute::take_record_batch(&input.columns, &origin)?,
+        None => input.columns.clone(),
+    };
+    let kept = match (input.kind, produces) {
+        (Kind::Logs, Kind::Metrics) => only_what_metrics_have(&kept)?,
+        _ => kept,
+    };
+    Ok(Batch { kind: produces, columns: put(&kept, rows, made)? })
+}
+
+/// Logs that become metrics keep their time and source; the line stays with them for dead letters only.
+fn only_what_metrics_have(logs: &RecordBatch) -> Result<RecordBatch> {
+    let mut fields = Vec::new();
+    let mut columns = Vec::new();
+    for (field, column) in logs.schema_ref().fields().iter().zip(logs.columns()) {
+        match field.name().as_str() {
+            TIMESTAMP | SOURCE | RAW | LETTER | CAPTURED | NAME | KIND | VALUE => fields.push(field.as_ref().clone()),
+            BODY if logs.column_by_name(RAW).is_none() => fields.push(Field::new(RAW, field.data_type().clone(), true)),
+            _ => continue,
+        }
+        columns.push(column.clone());
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(logs.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
+}
+
+/// A mask with the rows of these errors taken out.
+fn without(keep: &BooleanBuffer, errors: &[RowError]) -> BooleanArray {
+    if errors.is_empty() {
+        return BooleanArray::new(keep.clone(), None);
+    }
+    let mut errors = errors.iter().map(|error| error.row).peekable();
+    let mask = keep.iter().enumerate().map(|(row, keep)| match errors.next_if_eq(&row) {
+        Some(_) => false,
+        None => keep,
+    });
+    BooleanArray::new(mask.collect(), None)
+}
+
+/// Sets columns: those of the same name are replaced, `labels.x` goes into the labels, a null `timestamp` keeps the old one.
+fn put(batch: &RecordBatch, rows: usize, made: Vec<(String, ArrayRef)>) -> Result<RecordBatch> {
+    let mut fields: Vec<Field> = batch.schema_ref().fields().iter().map(|field| field.as_ref().clone()).collect();
+    let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
+    let mut changes = Vec::new();
+    for (name, column) in made {
+        if let Some(label) = name.strip_prefix(labels::PREFIX) {
+            let text = compute::cast(&column, &DataType::Utf8)?;
+            changes.push((label.to_owned(), text.as_string::<i32>().clone()));
+            continue;
+        }
+        let at = fields.iter().position(|field| *field.name() == name);
+        let old = at.and_then(|at| columns.get(at));
+        let column = match old {
+            Some(old) if name == TIMESTAMP && column.null_count() > 0 && old.data_type() == column.data_type() => {
+                compute::kernels::zip::zip(&compute::is_not_null(&column)?, &column, old)?
+            }
+            _ => column,
+        };
+        let field = Field::new(&name, column.data_type().clone(), true);
+        match at.and_then(|at| fields.get_mut(at).zip(columns.get_mut(at))) {
+            Some((old_field, old_column)) => (*old_field, *old_column) = (field, column),
+            None => {
+                fields.push(field);
+                columns.push(column);
+            }
+        }
+    }
+    if !changes.is_empty() {
+        let at = fields.iter().position(|field| field.name() == LABELS);
+        let old = at.and_then(|at| columns.get(at)).map(labels::map).transpose()?;
+        let column = labels::replace(old, rows, &changes)?;
+        match at.and_then(|at| columns.get_mut(at)) {
+            Some(old) => *old = column,
+            None => {
+                fields.push(Field::new(LABELS, column.data_type().clone(), true));
+                columns.push(column);
+            }
+        }
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
+}
