@@ -7,7 +7,8 @@ use tidemill_plugin::time;
 const MONTHS: [&[u8; 3]; 12] =
     [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
 
-const LENGTH: usize = "17/May/2015:10:05:03 +0000".len();
+/// How long a time is as it is written.
+pub const LENGTH: usize = "17/May/2015:10:05:03 +0000".len();
 
 /// The last day and offset seen, as written, and the second at which that day began there, in UTC.
 #[derive(Debug, Default)]

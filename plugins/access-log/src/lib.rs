@@ -11,6 +11,7 @@
 
 mod date;
 mod line;
+mod near;
 mod quoted;
 
 use serde::Deserialize;

@@ -5,7 +5,8 @@
 use memchr::{memchr, memmem};
 
 use crate::Format;
-use crate::date::DateCache;
+use crate::date::{self, DateCache};
+use crate::near::near;
 use crate::quoted::Quoted;
 
 /// The fields of a line. `-` is already `None`, except in quoted fields.
@@ -71,7 +72,7 @@ impl<'a> Reader<'a> {
     #[inline]
     fn word(&mut self, what: &str) -> Result<&'a [u8], String> {
         let rest = self.rest();
-        match memchr(b' ', rest) {
+        match near(b' ', rest) {
             Some(0) | None => Err(self.expected(what)),
             Some(end) => {
                 self.at += end + 1;
@@ -104,7 +105,12 @@ impl<'a> Reader<'a> {
     #[inline]
     fn timestamp(&mut self, dates: &mut DateCache) -> Result<i64, String> {
         let rest = self.rest();
-        let Some(end) = memchr(b']', rest) else {
+        // Where it is as it should be, it ends there.
+        let end = match rest.get(date::LENGTH) {
+            Some(b']') => Some(date::LENGTH),
+            _ => memchr(b']', rest),
+        };
+        let Some(end) = end else {
             return Err(self.expected("a time that ends with `]`"));
         };
         match dates.parse(&rest[..end]) {
@@ -123,14 +129,8 @@ impl<'a> Reader<'a> {
 
     #[inline]
     fn quoted(&mut self, what: &str) -> Result<Quoted<'a>, String> {
-        if !self.quote_follows() {
-            return Err(self.expected(&format!("{what} in double quotes")));
-        }
-        match Quoted::read(&self.rest()[2..]) {
-            Some((field, length)) => {
-                self.at += 2 + length + 1;
-                Ok(field)
-            }
+        match self.closed_quoted(what)? {
+            Some(field) => Ok(field),
             None => Err(format!("byte {}: {what} has no closing quote; was the line cut off?", self.at + 2)),
         }
     }
@@ -138,12 +138,25 @@ impl<'a> Reader<'a> {
     /// Like [`Reader::quoted`], for the format's last field: where the line was cut off, what is left of it is the value.
     #[inline]
     fn last_quoted(&mut self, what: &str) -> Result<Quoted<'a>, String> {
-        if self.quote_follows() && Quoted::read(&self.rest()[2..]).is_none() {
-            let cut = Quoted::cut_off(&self.rest()[2..]);
-            self.at = self.line.len();
-            return Ok(cut);
+        if let Some(field) = self.closed_quoted(what)? {
+            return Ok(field);
         }
-        self.quoted(what)
+        let cut = Quoted::cut_off(&self.rest()[2..]);
+        self.at = self.line.len();
+        Ok(cut)
+    }
+
+    /// Between a quote and the next; none where no quote closes it.
+    #[inline]
+    fn closed_quoted(&mut self, what: &str) -> Result<Option<Quoted<'a>>, String> {
+        if !self.quote_follows() {
+            return Err(self.expected_quoted(what));
+        }
+        let read = Quoted::read(&self.rest()[2..]);
+        if let Some((_, length)) = read {
+            self.at += 2 + length + 1;
+        }
+        Ok(read.map(|(field, _)| field))
     }
 
     /// A number or `-` after a space.
@@ -152,7 +165,7 @@ impl<'a> Reader<'a> {
         let Some(rest) = self.rest().strip_prefix(b" ") else {
             return Err(self.expected(what));
         };
-        let length = memchr(b' ', rest).unwrap_or(rest.len());
+        let length = near(b' ', rest).unwrap_or(rest.len());
         let digits = &rest[..length];
         if digits == b"-" {
             self.at += 2;
@@ -168,6 +181,11 @@ impl<'a> Reader<'a> {
                 Err(self.expected(&format!("{what}, a number or `-`,")))
             }
         }
+    }
+
+    #[cold]
+    fn expected_quoted(&self, what: &str) -> String {
+        self.expected(&format!("{what} in double quotes"))
     }
 
     #[cold]

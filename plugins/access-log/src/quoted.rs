@@ -2,6 +2,8 @@
 
 use memchr::{memchr, memchr2, memrchr};
 
+use crate::near::near;
+
 /// What stands between the quotes, escapes not resolved yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Quoted<'a> {
@@ -16,6 +18,9 @@ impl<'a> Quoted<'a> {
     /// Up to the closing quote, and how many bytes that is. `None` where no quote closes it.
     #[inline]
     pub fn read(after_quote: &'a [u8]) -> Option<(Quoted<'a>, usize)> {
+        if after_quote.starts_with(b"-\"") {
+            return Some((Quoted { raw: &after_quote[..1], has_escapes: false }, 1));
+        }
         let mut at = 0;
         let mut has_escapes = false;
         loop {
@@ -55,12 +60,20 @@ impl<'a> Quoted<'a> {
     /// `GET /path HTTP/1.1`, or `None` if it is not like that. A path may have spaces.
     #[inline]
     pub fn parts(&self) -> Option<RequestParts<'a>> {
-        let method_end = memchr(b' ', self.raw)?;
+        let method_end = near(b' ', self.raw)?;
         let (method, rest) = (&self.raw[..method_end], &self.raw[method_end + 1..]);
         if !is_method(method) {
             return None;
         }
         let path = |raw| Quoted { raw, has_escapes: self.has_escapes };
+        // The protocols of nearly all requests have no space in them, so that the one before is the last.
+        if let Some((before, protocol)) = rest.split_last_chunk::<8>()
+            && let Some((b' ', path_alone)) = before.split_last()
+            && !path_alone.is_empty()
+            && is_usual_protocol(protocol)
+        {
+            return Some((method, path(path_alone), Some(protocol)));
+        }
         match memrchr(b' ', rest) {
             Some(end) if end > 0 && is_protocol(&rest[end + 1..]) => {
                 Some((method, path(&rest[..end]), Some(&rest[end + 1..])))
@@ -80,12 +93,14 @@ fn is_method(word: &[u8]) -> bool {
     (1..=32).contains(&word.len()) && word.iter().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_'))
 }
 
+#[inline]
+fn is_usual_protocol(word: &[u8; 8]) -> bool {
+    matches!(word, b"HTTP/1.1" | b"HTTP/2.0" | b"HTTP/1.0")
+}
+
 /// Letters, a slash, a version.
 #[inline]
 fn is_protocol(word: &[u8]) -> bool {
-    if matches!(word, b"HTTP/1.1" | b"HTTP/2.0" | b"HTTP/1.0") {
-        return true;
-    }
     let Some(slash) = memchr(b'/', word) else { return false };
     let (name, version) = (&word[..slash], &word[slash + 1..]);
     (1..=16).contains(&name.len())

@@ -4,7 +4,7 @@ use crate::plugin::World;
 
 /// Paths within the new folder, and contents.
 pub(super) fn common(world: World) -> Vec<(&'static str, &'static str)> {
-    let mut files = vec![(".gitignore", "build/\n*.wasm\n")];
+    let mut files = vec![(".gitignore", "build/\n*.wasm\n__pycache__/\n")];
     files.extend_from_slice(cases(world));
     files
 }
