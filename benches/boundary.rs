@@ -186,7 +186,8 @@ fn filtered() -> Vec<Filtered> {
 fn paths(rows: usize) -> (ArrayRef, wire::Values) {
     let text = access_log(rows, 5);
     let text = String::from_utf8(text).expect("it is text");
-    let paths = StringArray::from_iter_values(text.lines().map(|line| line.split(' ').nth(6).unwrap_or_default()));
+    let paths: Vec<&str> = text.lines().map(|line| line.split(' ').nth(6).unwrap_or_default()).collect();
+    let paths = StringArray::from_iter_values(paths);
     let offsets = paths.value_offsets().iter().map(|offset| *offset as u32).collect();
     let values = wire::Values::Utf8(wire::VarBytes { offsets, data: paths.value_data().to_vec() });
     (Arc::new(paths), values)

@@ -13,9 +13,24 @@ pub const LENGTH: usize = "17/May/2015:10:05:03 +0000".len();
 /// The last day and offset seen, as written, and the second at which that day began there, in UTC.
 #[derive(Debug, Default)]
 pub struct DateCache {
-    day: [u8; 11],
-    offset: [u8; 6],
+    written: Day,
     day_began: i64,
+}
+
+/// The day and the offset of a time as they are written, in words that can be compared without a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Day([u64; 3]);
+
+impl Day {
+    #[inline]
+    fn of(text: &[u8; LENGTH]) -> Day {
+        let [a, b, c, d, e, f, g, h, i, j, k, .., p, q, r, s, t, u] = *text;
+        Day([
+            u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            u64::from_le_bytes([i, j, k, 0, 0, 0, 0, 0]),
+            u64::from_le_bytes([p, q, r, s, t, u, 0, 0]),
+        ])
+    }
 }
 
 impl DateCache {
@@ -24,7 +39,7 @@ impl DateCache {
         let Ok(text) = <&[u8; LENGTH]>::try_from(text) else {
             return Err(wrong(text, "it is written like `17/May/2015:10:05:03 +0000`"));
         };
-        if text[..11] != self.day || text[20..] != self.offset {
+        if Day::of(text) != self.written {
             self.start_day(text)?;
         }
         let colons = text[11] == b':' && text[14] == b':' && text[17] == b':';
@@ -56,8 +71,7 @@ impl DateCache {
             (b" -", Some(hours @ ..24), Some(minutes @ ..60)) => -(hours * 3600 + minutes * 60),
             _ => return Err(wrong(text, "an offset like +0100 comes last")),
         };
-        self.day.copy_from_slice(&text[..11]);
-        self.offset.copy_from_slice(&text[20..]);
+        self.written = Day::of(text);
         self.day_began = days * 86_400 - offset;
         Ok(())
     }

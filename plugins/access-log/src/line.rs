@@ -160,7 +160,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A number or `-` after a space.
-    #[inline]
+    #[inline(always)]
     fn number(&mut self, what: &str) -> Result<Option<i64>, String> {
         let Some(rest) = self.rest().strip_prefix(b" ") else {
             return Err(self.expected(what));

@@ -9,7 +9,7 @@ const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
 /// As `memchr`.
-#[inline]
+#[inline(always)]
 pub fn near(byte: u8, hay: &[u8]) -> Option<usize> {
     if let Some((first, rest)) = hay.split_first_chunk() {
         if let Some(at) = within(byte, first) {

@@ -226,7 +226,7 @@ impl Words {
     pub fn push(&mut self, value: impl AsRef<[u8]>) {
         let value = value.as_ref();
         let index = match self.indices.last() {
-            Some(last) if self.distinct_at(*last as usize) == Some(value) => *last,
+            Some(last) if self.distinct_at(*last as usize).is_some_and(|word| same(word, value)) => *last,
             _ => self.find_or_add(value),
         };
         self.indices.push(index);
@@ -259,7 +259,9 @@ impl Words {
     fn find_or_add(&mut self, value: &[u8]) -> u32 {
         let count = self.distinct.rows();
         let found = if count <= WORDS_AT_A_GLANCE {
-            (0..count).find(|index| self.distinct_at(*index) == Some(value)).map(|index| index as u32)
+            (0..count)
+                .find(|index| self.distinct_at(*index).is_some_and(|word| same(word, value)))
+                .map(|index| index as u32)
         } else {
             self.index_of.get(value).copied()
         };
@@ -271,6 +273,25 @@ impl Words {
         self.distinct.push(value);
         self.index_of.insert(value.into(), index);
         index
+    }
+}
+
+/// Whether two words are the same: short ones by their two halves, which may overlap, without a call and without a loop.
+#[inline]
+fn same(one: &[u8], other: &[u8]) -> bool {
+    fn halves<const N: usize>(word: &[u8]) -> Option<(&[u8; N], &[u8; N])> {
+        Some((word.first_chunk()?, word.last_chunk()?))
+    }
+    if one.len() != other.len() {
+        return false;
+    }
+    match one.len() {
+        0 => true,
+        1 => one[0] == other[0],
+        2..=4 => halves::<2>(one) == halves::<2>(other),
+        5..=8 => halves::<4>(one) == halves::<4>(other),
+        9..=16 => halves::<8>(one) == halves::<8>(other),
+        _ => one == other,
     }
 }
 
