@@ -114,12 +114,12 @@ settings = { target = 8, spread = 4 }
 # name, scaler, grid. hpa each second takes the target that hpa at 15 s was tuned to: its grid would take hours. combine takes the larger of
 # hpa and of forecast as forecast was tuned. forecast's target is what a replica takes within the objective: 10 × (1 − 0.1 s ÷ 0.5 s).
 DECIDERS = [
-    ("hpa 15 s", "hpa", ["target=3..8:0.5"]),
+    ("hpa 15 s", "hpa", ["target=3..8:0.1"]),
     ("hpa 1 s", "hpa1s", None),
-    ("queue", "queue", ["utilization=0.3..0.8:0.05"]),
-    ("panic", "panic", ["target=3..8:0.5"]),
-    ("forecast", "forecast", ["spread=1..8:1"]),
-    ("combine", "combine", ["advisers.hpa.targets.load=6..9:1"]),
+    ("queue", "queue", ["utilization=0.3..0.8:0.02"]),
+    ("panic", "panic", ["target=3..8:0.1"]),
+    ("forecast", "forecast", ["spread=1..8:0.5"]),
+    ("combine", "combine", ["advisers.hpa.targets.load=6..9:0.5"]),
 ]
 
 

@@ -182,7 +182,7 @@ impl<'a> Columns<'a> {
 }
 
 /// `-` stands for nothing.
-#[inline]
+#[inline(always)]
 fn push_quoted(column: &mut Slices<'_>, field: Option<Quoted<'_>>, scratch: &mut Vec<u8>) {
     match field {
         Some(field) if !field.is_dash() => column.push(field.resolve(scratch)),

@@ -69,7 +69,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Up to the next space.
-    #[inline]
+    #[inline(always)]
     fn word(&mut self, what: &str) -> Result<&'a [u8], String> {
         let rest = self.rest();
         match near(b' ', rest) {
@@ -147,7 +147,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Between a quote and the next; none where no quote closes it.
-    #[inline]
+    #[inline(always)]
     fn closed_quoted(&mut self, what: &str) -> Result<Option<Quoted<'a>>, String> {
         if !self.quote_follows() {
             return Err(self.expected_quoted(what));
@@ -200,7 +200,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Digits only, and no more than an `i64` holds for sure.
-#[inline]
+#[inline(always)]
 fn unsigned(digits: &[u8]) -> Option<i64> {
     // Lengths that a compiler knows make code without a loop, which costs a look at the deadline each time round.
     match digits.len() {

@@ -222,7 +222,7 @@ impl Words {
     }
 
     /// The next row's value.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, value: impl AsRef<[u8]>) {
         let value = value.as_ref();
         let index = match self.indices.last() {

@@ -45,7 +45,7 @@ impl<'a> Slices<'a> {
     }
 
     /// The next row has none.
-    #[inline]
+    #[inline(always)]
     pub fn push_null(&mut self) {
         self.validity.push_null(self.rows());
         self.spans.extend_from_slice(&[0, 0]);
