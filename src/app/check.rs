@@ -14,7 +14,7 @@ use crate::event::{Kind, TableName};
 use crate::pipeline::{Flow, Graph, StageConfig};
 use crate::plugin::{Account, Configured, Contract, Instance, Library, Limits, Lookup, Plugin, World};
 use crate::query;
-use crate::scale::Config as ScalerConfig;
+use crate::scale::{Config as ScalerConfig, actuator};
 use crate::source;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::collections::BTreeMap;
@@ -475,7 +475,15 @@ fn references(config: &Config, mistakes: &mut Vec<Mistake>) {
         }
         mistakes.extend(source.places.mistakes(source.config.faults()));
     }
-    for workload in &config.workloads {
+    for (at, workload) in config.workloads.iter().enumerate() {
+        let object = workload.config.object();
+        let same = |other: &&Named<actuator::Config>| object.is_some() && other.config.object() == object;
+        if let Some(other) = config.workloads.iter().take(at).find(same) {
+            let object = object.clone().unwrap_or_default();
+            let message =
+                format!("{object} is the workload `{}` already; one Lease and one scaler act on it", other.name);
+            mistakes.push(workload.places.mistake("name", message));
+        }
         let scaler = config.scalers.iter().find(|scaler| scaler.config.workload == workload.name);
         let faults = workload.config.faults(scaler.map(|scaler| scaler.config.max));
         mistakes.extend(workload.places.mistakes(faults));

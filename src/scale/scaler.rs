@@ -20,11 +20,11 @@ use super::memory::{Memory, Recent, State};
 use super::policy::{Decision, Freeze, History, Order, Policy, replicas};
 use super::record::Record;
 use super::standing::Standing;
-use crate::clock::Clock;
+use crate::clock::{Clock, nanos};
 use crate::error::{Error, ErrorKind, Fault, Result};
 use crate::event::{Position, TableName};
 use crate::plugin::autoscaler::Member;
-use crate::plugin::{Advice, Limits, Request};
+use crate::plugin::{Advice, Freshness, Limits, Request};
 use crate::units::{DAY, Rate, Span, within};
 use arrow::record_batch::RecordBatch;
 use futures::future::BoxFuture;
@@ -39,6 +39,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The longest that a signal's query may take.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// The longest that an absence is heeded after it.
+const ABSENCE_MAX: Duration = Duration::from_secs(5 * 60);
 /// The longest that a row may take to become durable.
 const RECORD_MAX: Duration = Duration::from_secs(10);
 /// Earlier decisions that a plugin is shown.
@@ -239,6 +241,8 @@ pub struct Scaler {
     remembered: bool,
     /// whether nothing was remembered at all
     first: bool,
+    /// when the life before had its last tick, and this one its first
+    away: Option<(i64, i64)>,
     /// the last tick's number; ticks only grow, whatever the clock does
     tick: i64,
     orders: mpsc::Receiver<(Command, oneshot::Sender<Result<String>>)>,
@@ -335,6 +339,7 @@ impl Scaler {
             started: false,
             remembered,
             first,
+            away: None,
             tick: 0,
             orders,
             standing,
@@ -390,7 +395,8 @@ impl Scaler {
         }
         self.adopt().await?;
         let limit = self.every.min(ANSWER_MAX);
-        let answers = gather(&self.questions, &*self.parts.ask, &*self.parts.fresh, now, limit).await;
+        let mut answers = gather(&self.questions, &*self.parts.ask, &*self.parts.fresh, now, limit).await;
+        self.doubt_after_absence(&mut answers);
         let signals_seconds = seconds(now, self.parts.clock.now());
         let status = self.parts.actuator.status();
         let mut request = self.request(&status, &answers);
@@ -436,6 +442,23 @@ impl Scaler {
             self.act(written.replicas, decision.replicas);
         }
         Some(decision)
+    }
+
+    /// While nobody was here nothing was collected, and a query may reach back to that: for twice as long nothing is taken away for
+    /// what it shows.
+    fn doubt_after_absence(&mut self, answers: &mut [Answer]) {
+        let Some((left, back)) = self.away else { return };
+        let gone = back.saturating_sub(left).max(0);
+        if self.tick.saturating_sub(back) >= gone.saturating_mul(2).min(nanos(ABSENCE_MAX)) {
+            self.away = None;
+            return;
+        }
+        let span = humantime::format_duration(Duration::from_secs_f64(seconds(left, back).max(0.1).round()));
+        for answer in answers.iter_mut().filter(|answer| answer.signal.freshness == Freshness::Fresh) {
+            answer.signal.freshness = Freshness::Stale;
+            answer.signal.message =
+                format!("nothing was collected for {span} before this start, and it may reach back to that");
+        }
     }
 
     /// Goes on from what a shared workload was found to be, unless a change of ours is still under way.
@@ -591,6 +614,7 @@ impl Scaler {
 
     /// The first decision of a life: the number that was last decided, or the initial one.
     async fn start(&mut self) -> Option<Decision> {
+        self.away = self.memory.recent.last().map(|last| (last.at, self.tick));
         if self.parts.actuator.shared() {
             return self.start_shared().await;
         }

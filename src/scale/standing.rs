@@ -6,6 +6,7 @@
 //! **Never:** a number without evidence is told as if it were one.
 
 use super::decision::Decided;
+use super::evidence::Answer;
 use crate::clock::Clock;
 use crate::plugin::Freshness;
 use crate::units::Span;
@@ -134,11 +135,18 @@ impl Standing {
     }
 }
 
+/// Whether an answer says anything: a figure that can be an amount, or a table of several.
+fn is_evidence(answer: &Answer) -> bool {
+    let signal = &answer.signal;
+    let numbers = signal.table.columns().iter().filter(|column| column.data_type().is_numeric()).count();
+    let says = answer.value.map_or(numbers > 1, |value| value >= 0.0);
+    says && matches!(signal.freshness, Freshness::Fresh | Freshness::Stale)
+}
+
 /// Why a decision rests on no evidence. An operator's order needs none.
 fn doubt(decided: &Decided<'_>) -> String {
     let clamp = |name: &str| decided.decision.clamps.iter().find(|clamp| clamp.name == name);
-    let valued = |freshness| matches!(freshness, Freshness::Fresh | Freshness::Stale);
-    let without = !decided.answers.is_empty() && !decided.answers.iter().any(|answer| valued(answer.signal.freshness));
+    let without = !decided.answers.is_empty() && !decided.answers.iter().any(is_evidence);
     if clamp("order").is_some() {
         return String::new();
     }
@@ -148,7 +156,8 @@ fn doubt(decided: &Decided<'_>) -> String {
         None if without => {
             let told = decided.answers.iter().map(|answer| {
                 let signal = &answer.signal;
-                format!("signal `{}` is {} ({})", signal.name, signal.freshness.word(), signal.message)
+                let why = if signal.message.is_empty() { "it shows no amount" } else { &signal.message };
+                format!("signal `{}` is {} ({why})", signal.name, signal.freshness.word())
             });
             format!("held without evidence: {}", told.collect::<Vec<_>>().join(", "))
         }

@@ -47,6 +47,12 @@ pub(super) async fn order(
             "the order cannot be read ({error}); send {{\"replicas\": 5, \"for\": \"1h\", \"why\": \"a sale\"}}"
         ))
     })?;
+    if sent.r#for.0.is_zero() {
+        return Err(Error::invalid(
+            "`for` is 0s, and the order would not hold for a moment; say how long, like \"1h\"",
+        )
+        .into());
+    }
     told(house.parts.scale.order(&scaler, sent.replicas, sent.r#for, sent.why).await)
 }
 

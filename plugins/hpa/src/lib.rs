@@ -19,7 +19,7 @@ mod signal;
 
 use tidemill_plugin::{Autoscaler, Contract, Freshness, Plugin, Proposal, Request, time};
 
-use count::Count;
+use count::{Count, Replicas};
 use memory::Memory;
 use settings::Settings;
 use signal::Reading;
@@ -147,7 +147,9 @@ impl Hpa {
                 .settings
                 .target_of(name)
                 .ok_or_else(|| format!("signal `{name}` has no target; set `target`, or name it in `targets`"))?;
-            let count = |value, replicas| Count::new(name, value, target, replicas, &self.settings);
+            let count = |value, replicas| {
+                Count::new(name, value, target, Replicas::new(replicas, workload.ready), &self.settings)
+            };
             let by_replica = match signal.freshness {
                 Freshness::Fresh | Freshness::Stale => {
                     replicas::count(signal, target, &workload.members, request.now, workload.replicas, &self.settings)

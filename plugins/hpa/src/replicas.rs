@@ -72,11 +72,14 @@ impl Groups {
         members: &[Replica],
         target: Target,
         now: i64,
+        current: u32,
         settings: &Settings,
     ) -> Groups {
         let mut groups = Groups { measured: Vec::new(), missing: 0, unready: 0 };
         if members.is_empty() {
+            // Nobody tells them apart: of as many as there should be, those without a row are missing.
             groups.measured.extend(usages.values());
+            groups.missing = (current as usize).saturating_sub(usages.len());
             return groups;
         }
         for member in members {
@@ -113,7 +116,7 @@ fn reckon(
     current: u32,
     settings: &Settings,
 ) -> Result<Count, String> {
-    let groups = Groups::of(usages, members, target, now, settings);
+    let groups = Groups::of(usages, members, target, now, current, settings);
     if groups.measured.is_empty() {
         return Err("has no value of a ready replica".to_owned());
     }

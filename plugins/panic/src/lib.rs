@@ -76,9 +76,11 @@ impl Plugin for Panic {
 
 impl Autoscaler for Panic {
     fn decide(&mut self, request: &Request) -> Result<Proposal, String> {
-        let (stable, burst) = match (request.amount("stable"), request.amount("burst")) {
-            (Ok(stable), Ok(burst)) => (stable, burst),
-            (Err(why), _) | (_, Err(why)) => return Ok(request.hold(&why)),
+        // Where one window is missing the other stands for it: more may be asked for, fewer are not.
+        let (stable, burst, unknown) = match (request.amount("stable"), request.amount("burst")) {
+            (Ok(stable), Ok(burst)) => (stable, burst, String::new()),
+            (Ok(known), Err(why)) | (Err(why), Ok(known)) => (known, known, why),
+            (Err(why), Err(_)) => return Ok(request.hold(&why)),
         };
         let mut memory: Memory = serde_json::from_slice(&request.state).unwrap_or_default();
         let now = request.workload.replicas;
@@ -110,9 +112,10 @@ impl Autoscaler for Panic {
         };
         let doubtful = request.signals.iter().any(|signal| signal.freshness != Freshness::Fresh);
         if doubtful && replicas < now {
-            return Ok(request.hold("a signal is not fresh"));
+            return Ok(request.hold(if unknown.is_empty() { "a signal is not fresh" } else { &unknown }));
         }
-        let reason = format!("{mode}: {sum}; {}; was {now}", in_replicas(replicas));
+        let unknown = if unknown.is_empty() { unknown } else { format!("; {unknown}") };
+        let reason = format!("{mode}: {sum}{unknown}; {}; was {now}", in_replicas(replicas));
         let state = serde_json::to_vec(&memory).map_err(|error| error.to_string())?;
         Ok(Proposal { replicas, reason, state })
     }

@@ -110,10 +110,15 @@ impl Autoscaler for Queue {
             (false, Some(usual)) => usual,
             (false, None) => return Err("give the setting `service_time`, or a signal of that name".to_owned()),
         };
+        let mut unknown = String::new();
         let backlog = match request.signal("backlog") {
             Some(_) => match request.amount("backlog") {
                 Ok(backlog) => backlog,
-                Err(why) => return Ok(request.hold(&why)),
+                // More may be needed for what arrives alone; fewer are not asked for below.
+                Err(why) => {
+                    unknown = format!(", {why}");
+                    0.0
+                }
             },
             None => 0.0,
         };
@@ -124,13 +129,14 @@ impl Autoscaler for Queue {
         let now = request.workload.replicas;
         let doubtful = request.signals.iter().any(|signal| signal.freshness != Freshness::Fresh);
         if doubtful && replicas < now {
-            return Ok(request.hold("a signal is not fresh"));
+            let unknown = unknown.trim_start_matches(", ");
+            return Ok(request.hold(if unknown.is_empty() { "a signal is not fresh" } else { unknown }));
         }
         let busy = arrivals * service_time;
         let backlog =
             if backlog > 0.0 { format!(", backlog {backlog:.0} gone in {:.0} s", self.drain) } else { String::new() };
         let reason = format!(
-            "arrivals {arrivals:.2}/s × {service_time:.3} s = {busy:.2} busy; {servers} servers answer in {:.3} s (objective {:.3} s){backlog} → {}; was {now}",
+            "arrivals {arrivals:.2}/s × {service_time:.3} s = {busy:.2} busy; {servers} servers answer in {:.3} s (objective {:.3} s){backlog}{unknown} → {}; was {now}",
             service_time + wait,
             self.objective,
             in_replicas(replicas)

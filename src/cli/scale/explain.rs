@@ -67,6 +67,8 @@ fn told(scaler: &str, decision: &Value, outcome: Option<&Value>) -> String {
     let json = |name: &str| serde_json::from_str::<Value>(text(name)).unwrap_or_default();
     let mut out = String::new();
     let mut line = |label: &str, words: String| {
+        // A plugin's words come from outside: no line of theirs, and nothing that a terminal obeys.
+        let words = words.replace(|c: char| c.is_control(), " ");
         let _ = writeln!(out, "  {label:<10}{words}");
     };
     let (before, decided) = (number("replicas").unwrap_or_default(), number("decided").unwrap_or_default());

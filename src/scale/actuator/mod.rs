@@ -226,6 +226,14 @@ pub enum Config {
 }
 
 impl Config {
+    /// What of a cluster it scales, if it does: no two workloads can be the same.
+    pub fn object(&self) -> Option<String> {
+        match self {
+            Config::Kubernetes(config) => Some(config.object()),
+            Config::Process(_) | Config::Webhook(_) | Config::Exec(_) | Config::None(_) => None,
+        }
+    }
+
     /// Reads the rest of a workload's table; `kind` is the word after `type =`.
     pub fn read<'de, D: Deserializer<'de>>(kind: &str, table: D) -> std::result::Result<Config, D::Error> {
         match kind {

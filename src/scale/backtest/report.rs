@@ -125,7 +125,9 @@ impl Report {
         self.latency_worst = self.latency_worst.max(step.latency);
         let index = usize::try_from((now - self.from) / self.piece).unwrap_or_default();
         if self.curve.len() <= index {
-            self.curve.resize(index + 1, Point::default());
+            // Pieces shorter than a tick are as the one before them.
+            self.curve.resize(index, self.curve.last().copied().unwrap_or_default());
+            self.curve.push(Point::default());
         }
         if let Some(point) = self.curve.get_mut(index) {
             point.rate = match (point.rate, rate) {

@@ -154,9 +154,12 @@ impl Case {
         Ok((text, case))
     }
 
-    /// Whether a text is one of these cases, and not a pipeline, or a plugin's case.
+    /// Whether a text is meant to be one of these cases, and not a pipeline, or a plugin's case. What cannot be read may be one.
     pub fn is_one(text: &str) -> bool {
-        text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("steps"))
+        match text.parse::<toml::Table>() {
+            Ok(table) => ["steps", "step", "pipeline"].iter().any(|key| table.contains_key(*key)),
+            Err(_) => true,
+        }
     }
 
     /// Reads a case from its text.

@@ -105,6 +105,13 @@ fn lease_duration() -> Span {
 }
 
 impl Config {
+    /// Which object it is, in words.
+    pub fn object(&self) -> String {
+        let namespace = self.namespace.as_deref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
+        let context = self.context.as_deref().map(|context| format!(" of the context {context}")).unwrap_or_default();
+        format!("{} {namespace}{}{context}", self.kind, self.name)
+    }
+
     /// What is wrong that no single key can tell.
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
