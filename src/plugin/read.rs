@@ -6,7 +6,7 @@ use super::{Limits, write};
 use crate::event::Type;
 use crate::units::ByteSize;
 use arrow::array::TimestampNanosecondArray;
-use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::error::ArrowError;
 use std::sync::Arc;
@@ -93,11 +93,9 @@ pub(super) fn column(
             if slices.spans.len() != 2 * rows {
                 return Err(wrong(format!("has {} starts and lengths for {rows} rows", slices.spans.len())));
             }
-            room.take(
-                &name,
-                slices.spans.as_chunks::<2>().0.iter().fold(0, |sum, [_, length]| sum + *length as usize),
-            )?;
-            cut_out(&slices, nulls, input).map_err(wrong)?
+            let bytes = slices.spans.as_chunks::<2>().0.iter().fold(0, |sum, [_, length]| sum + *length as usize);
+            room.take(&name, bytes)?;
+            cut_out(&slices, nulls, input, bytes).map_err(wrong)?
         }
     };
     Ok((name, array))
@@ -115,9 +113,45 @@ pub(super) fn type_of(values: &Values) -> Type {
     }
 }
 
-/// One byte a row to one bit a row.
+/// One byte a row to one bit a row; any byte but 0 is a 1.
 pub(super) fn bits(bytes: &[u8]) -> BooleanBuffer {
-    BooleanBuffer::collect_bool(bytes.len(), |row| bytes.get(row).is_some_and(|byte| *byte != 0))
+    let (eights, rest) = bytes.as_chunks::<8>();
+    let mut packed = Vec::with_capacity(eights.len() + 1);
+    packed.extend(eights.iter().map(|eight| packed_byte(*eight)));
+    if !rest.is_empty() {
+        let mut last = [0; 8];
+        last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        packed.push(packed_byte(last));
+    }
+    BooleanBuffer::new(Buffer::from_vec(packed), 0, bytes.len())
+}
+
+/// Eight bytes to eight bits: the highest bit of each that is not 0, gathered by a product whose partial sums do not meet.
+fn packed_byte(eight: [u8; 8]) -> u8 {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    let word = u64::from_le_bytes(eight);
+    let set = (((word & LOW) + LOW) | word) & !LOW;
+    ((set >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
+}
+
+/// Values no longer than this are copied as a block of it, which takes no call.
+const BLOCK: usize = 16;
+
+/// Appends `source[start..start + length]`; nothing and false where there is no such slice.
+fn append(data: &mut Vec<u8>, source: &[u8], start: usize, length: usize) -> bool {
+    let Some(rest) = source.get(start..) else { return false };
+    match rest.first_chunk::<BLOCK>() {
+        Some(block) if length <= BLOCK => {
+            let end = data.len() + length;
+            data.extend_from_slice(block);
+            data.truncate(end);
+        }
+        _ => match rest.get(..length) {
+            Some(value) => data.extend_from_slice(value),
+            None => return false,
+        },
+    }
+    true
 }
 
 /// Offsets that Arrow can trust.
@@ -165,13 +199,21 @@ impl Texts {
     /// As plain text.
     fn unpacked(self, nulls: Option<NullBuffer>, bytes: usize) -> Result<ArrayRef, String> {
         let Texts { indices, values } = self;
-        let texts: Vec<&[u8]> = (0..values.len()).map(|index| values.value(index).as_bytes()).collect();
-        let mut data = Vec::with_capacity(bytes);
+        let spans: Vec<(usize, usize)> = values
+            .offsets()
+            .iter()
+            .zip(values.offsets().lengths())
+            .map(|(start, length)| (*start as usize, length))
+            .collect();
+        // So that a block can be copied of the last value too.
+        let texts = [values.value_data(), &[0; BLOCK]].concat();
+        let mut data = Vec::with_capacity(bytes + BLOCK);
         let mut offsets: Vec<i32> = Vec::with_capacity(indices.len() + 1);
         offsets.push(0);
         for (row, index) in indices.iter().enumerate() {
             if nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)) {
-                data.extend_from_slice(texts.get(*index as usize).copied().unwrap_or_default());
+                let (start, length) = spans.get(*index as usize).copied().unwrap_or_default();
+                append(&mut data, &texts, start, length);
             }
             offsets.push(i32::try_from(data.len()).unwrap_or(i32::MAX));
         }
@@ -182,26 +224,27 @@ impl Texts {
     }
 }
 
-/// Slices of a column as plain text. A null's slice has no bytes.
-fn cut_out(slices: &Slices, nulls: Option<NullBuffer>, input: &RecordBatch) -> Result<ArrayRef, String> {
+/// Slices of a column as plain text, so many bytes. A null's slice has no bytes.
+fn cut_out(slices: &Slices, nulls: Option<NullBuffer>, input: &RecordBatch, bytes: usize) -> Result<ArrayRef, String> {
     let Slices { of, spans, extra } = slices;
     let source = match input.column_by_name(of) {
         Some(column) => write::data_of(column).ok_or_else(|| format!("is cut out of `{of}`, which is no text"))?,
         // As for the plugin: a column that no event has is null in every row.
         None => &[],
     };
-    let pairs = || spans.as_chunks::<2>().0.iter().map(|[start, length]| (*start as usize, *length as usize));
-    let bytes: usize = pairs().map(|(_, length)| length).fold(0, usize::saturating_add);
-    let slice = |(start, length): (usize, usize)| match start.checked_sub(source.len()) {
-        None => source.get(start..start + length),
-        Some(start) => extra.get(start..start + length),
-    };
-    let mut data = Vec::with_capacity(bytes);
+    let mut data = Vec::with_capacity(bytes + BLOCK);
     let mut offsets: Vec<i32> = Vec::with_capacity(spans.len() / 2 + 1);
     offsets.push(0);
-    for (row, span) in pairs().enumerate() {
-        let value = slice(span).ok_or_else(|| format!("row {row} is cut out from beyond the end of `{of}`"))?;
-        data.extend_from_slice(value);
+    for (row, [start, length]) in spans.as_chunks::<2>().0.iter().enumerate() {
+        let (start, length) = (*start as usize, *length as usize);
+        let is_there = match start.checked_sub(source.len()) {
+            // What is not all in the column is nowhere; the block that is copied of a short one may reach further than it.
+            None => start + length <= source.len() && append(&mut data, source, start, length),
+            Some(start) => start + length <= extra.len() && append(&mut data, extra, start, length),
+        };
+        if !is_there {
+            return Err(format!("row {row} is cut out from beyond the end of `{of}`"));
+        }
         offsets.push(data.len() as i32);
     }
     let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
@@ -230,4 +273,38 @@ fn text(offsets: OffsetBuffer<i32>, data: Buffer, nulls: Option<NullBuffer>) -> 
 /// With U+FFFD for what is not UTF-8, value by value.
 fn repaired(bytes: BinaryArray) -> StringArray {
     bytes.iter().map(|value| value.map(String::from_utf8_lossy)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_a_row_is_a_bit_a_row() {
+        for length in 0..40 {
+            for salt in 0..64usize {
+                let bytes: Vec<u8> =
+                    (0..length).map(|row| [0, 1, 2, 0x7f, 0x80, 0xff][(row * 7 + salt * 5) % 6]).collect();
+                let wanted: Vec<bool> = bytes.iter().map(|byte| *byte != 0).collect();
+                assert_eq!(bits(&bytes).iter().collect::<Vec<_>>(), wanted, "{bytes:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_appended_as_they_are_and_nothing_beyond() {
+        let source: Vec<u8> = (0..40).collect();
+        for start in 0..=41 {
+            for length in 0..=41 {
+                let mut data = vec![99];
+                match source.get(start..start + length) {
+                    Some(value) => {
+                        assert!(append(&mut data, &source, start, length));
+                        assert_eq!((data[0], &data[1..]), (99, value));
+                    }
+                    None => assert!(length <= BLOCK || !append(&mut data, &source, start, length)),
+                }
+            }
+        }
+    }
 }
