@@ -158,6 +158,18 @@ fn several_mistakes_are_told_at_once_and_nothing_runs() {
 }
 
 #[test]
+fn two_workloads_are_not_one_deployment() {
+    let dir = tempfile::tempdir().unwrap();
+    let deployment = |workload: &str, name: &str| {
+        format!("[workloads.{workload}]\ntype = \"kubernetes\"\nnamespace = \"shop\"\nname = \"{name}\"\n")
+    };
+    assert_eq!(check(dir.path(), &(deployment("a", "web") + &deployment("b", "api"))), (Some(0), String::new()));
+    let (code, said) = check(dir.path(), &(deployment("a", "web") + &deployment("b", "web")));
+    assert_eq!(code, Some(1));
+    assert!(said.starts_with("web.toml:8: workloads.b: Deployment shop/web is the workload `a` already"), "{said}");
+}
+
+#[test]
 fn a_column_that_nobody_makes() {
     let dir = tempfile::tempdir().unwrap();
     let dropping = |field: &str| {

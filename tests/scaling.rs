@@ -108,6 +108,12 @@ fn mistakes_in_a_case_are_told() {
         let said = says.replace("step 1: signals.rps: write a value", "step 2: signals.rps: write a value");
         assert!(!passed && told.contains(&said), "{said}\n{told}{errors}");
     }
+    // In a folder too, what was meant to be a case and is none is told, and not passed over.
+    std::fs::write(folder.path().join("case.toml"), CASE.replace("[[steps]]", "[[step]]")).unwrap();
+    std::fs::write(folder.path().join("torn.toml"), "about = \"").unwrap();
+    std::fs::write(folder.path().join("pipeline.toml"), "[sources.a]\ntype = \"stdin\"\n").unwrap();
+    let (passed, told, errors) = ran(&["test", folder.path().to_str().unwrap()]);
+    assert!(!passed && told.contains("2 cases: 0 passed, 2 failed"), "{told}{errors}");
     let (passed, _, errors) = ran(&["test", "tests/zoo"]);
     assert!(!passed && errors.contains("there is no scaling case in tests/zoo"), "{errors}");
     assert!(Path::new("tests/zoo").is_dir());

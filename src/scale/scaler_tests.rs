@@ -344,6 +344,30 @@ async fn a_restart_goes_on_with_the_last_number() {
 }
 
 #[tokio::test]
+async fn after_an_absence_nothing_is_taken_for_twice_as_long() {
+    let (world, clock) = (world(4), Clock::held(0));
+    let mut first = scaler(&world, &clock, "", None);
+    first.tick().await.unwrap();
+    first.tick().await.unwrap();
+    settle(&mut first).await;
+    drop(first);
+    let last = Memory::read(&world.lock().position.clone().unwrap().value).unwrap();
+    clock.advance(Duration::from_secs(60));
+    // The query's window is empty: nobody collected.
+    world.lock().proposes = Some(1);
+    let mut second = scaler(&world, &clock, "", Some(last));
+    assert_eq!(second.tick().await.unwrap().replicas, 4);
+    for (passes, replicas) in [(1, 4), (118, 4), (2, 1)] {
+        clock.advance(Duration::from_secs(passes));
+        let decision = second.tick().await.unwrap();
+        assert_eq!(decision.replicas, replicas, "{}", decision.reason);
+        assert_eq!(decision.reason.contains("nothing was collected for 1m"), replicas == 4, "{}", decision.reason);
+    }
+    world.lock().proposes = Some(5);
+    assert_eq!(second.tick().await.unwrap().replicas, 5);
+}
+
+#[tokio::test]
 async fn a_failed_application_is_tried_again_at_the_next_tick() {
     let (world, clock) = (world(1), Clock::held(0));
     let mut scaler = scaler(&world, &clock, "", None);
