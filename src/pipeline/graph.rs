@@ -8,6 +8,9 @@ use crate::event::{Kind, Type, labels};
 use crate::plugin::{Contract, World};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What stands for a stage in dead letters that never were events.
+const CODEC: &str = "codec";
+
 /// Where events go from a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
@@ -48,6 +51,10 @@ impl Graph {
     ) -> (Graph, Vec<GraphMistake>) {
         let mut mistakes = Vec::new();
         let known: Vec<&str> = sources.iter().copied().chain(stages.iter().map(|(name, _)| *name)).collect();
+        if stages.iter().any(|(name, _)| *name == CODEC) {
+            let message = "dead letters name so what a source itself could not read; give the stage another name";
+            mistakes.push((format!("stages.{CODEC}"), format!("`{CODEC}`: {message}")));
+        }
         for (name, _) in stages.iter().filter(|(name, _)| sources.contains(name)) {
             mistakes
                 .push((format!("stages.{name}"), format!("`{name}` names a source too; give the stage another name")));
@@ -99,7 +106,7 @@ impl Graph {
                 ));
             }
         }
-        graph.order(stages, &mut mistakes);
+        graph.order(sources, stages, &mut mistakes);
         (graph, mistakes)
     }
 
@@ -131,10 +138,12 @@ impl Graph {
     }
 
     /// Puts stages after those that feed them; the ones that cannot be are in a cycle.
-    fn order(&mut self, stages: &[(&str, &[String])], mistakes: &mut Vec<GraphMistake>) {
+    fn order(&mut self, sources: &[&str], stages: &[(&str, &[String])], mistakes: &mut Vec<GraphMistake>) {
         let mut waiting: Vec<(&str, &[String])> = stages.to_vec();
         loop {
-            let names: BTreeSet<&str> = waiting.iter().map(|(name, _)| *name).collect();
+            // A source of the same name is told already, and feeds no circle.
+            let names = waiting.iter().map(|(name, _)| *name).filter(|name| !sources.contains(name));
+            let names: BTreeSet<&str> = names.collect();
             let (later, ready): (Vec<_>, Vec<_>) =
                 waiting.into_iter().partition(|(_, inputs)| inputs.iter().any(|input| names.contains(input.as_str())));
             self.stages.extend(ready.iter().map(|(name, _)| (*name).to_owned()));
@@ -258,6 +267,17 @@ mod tests {
         let tables: Vec<(&str, &[String])> = tables.iter().map(|(n, i)| (n.as_str(), i.as_slice())).collect();
         let (_, mistakes) = Graph::build(sources, &stages, &tables);
         mistakes.into_iter().map(|(path, message)| format!("{path}: {message}\n")).collect()
+    }
+
+    #[test]
+    fn names_are_told_and_not_taken_for_a_circle() {
+        let same = mistakes(&["a"], &[("a", &["a"])], &[("t", &["a"])]);
+        assert_eq!(same, "stages.a: `a` names a source too; give the stage another name\n");
+        let codec = mistakes(&["a"], &[("codec", &["a"])], &[("t", &["codec"])]);
+        assert!(
+            codec.starts_with("stages.codec: `codec`: dead letters name so") && codec.lines().count() == 1,
+            "{codec}"
+        );
     }
 
     #[test]

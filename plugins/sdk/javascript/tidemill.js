@@ -247,6 +247,14 @@ function shown(value) {
   return text.length > 60 ? `${text.slice(0, 60)}…` : text;
 }
 
+// An object with columns. A promise or a map would be one without any, and the event lost.
+function columnsIn(call, value) {
+  if (typeof value === "object" && typeof value.then === "function") throw new TypeError(`${call} is async; a plugin cannot wait, so answer at once`);
+  const isPlain = typeof value === "object" && !(value instanceof Date || value instanceof Map || value instanceof Set || Array.isArray(value));
+  if (!isPlain) throw new TypeError(`${call} answered ${value instanceof Date ? "a Date" : shown(value)}; answer an object with columns`);
+  return value;
+}
+
 const absent = (value) => value === null || value === undefined;
 
 const WRITE = {
@@ -508,14 +516,14 @@ const WORLDS = {
         const { batch, errors } = rowByRow(input, (row, index) => {
           const answer = made.parseRow(row, context);
           if (!absent(answer) && !Array.isArray(answer) && typeof answer === "object") {
-            rows.push(answer);
+            rows.push(columnsIn("parseRow", answer));
             origin.push(index);
             return;
           }
           if (!absent(answer) && !Array.isArray(answer)) throw new Error(`parseRow answered ${shown(answer)}; answer an object, a list of them, or null`);
           isOneToOne = false;
           for (const one of answer ?? []) {
-            rows.push(one);
+            rows.push(columnsIn("parseRow", one));
             origin.push(index);
           }
         });
@@ -546,7 +554,8 @@ const WORLDS = {
         if (made.enrich) return whole(made.enrich, input, context);
         const rows = new Array(input.rows).fill({});
         const { batch, errors } = rowByRow(input, (row, index) => {
-          rows[index] = made.enrichRow(row, context) ?? {};
+          const answer = made.enrichRow(row, context);
+          rows[index] = absent(answer) ? {} : columnsIn("enrichRow", answer);
         });
         const origin = rows.map((_, at) => at);
         const answer = columnsOf(rows, origin, errors, batch);

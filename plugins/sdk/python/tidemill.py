@@ -442,6 +442,14 @@ def _whole(call, input, context):
     return output
 
 
+def _now(call, answer):
+    """What a function of the plugin answered; one that would have to be waited for never answers."""
+    if type(answer).__name__ == "coroutine":
+        answer.close()
+        raise Error(f"{call} is async; a plugin cannot wait, so answer at once")
+    return answer
+
+
 def _parse(made, wit_parsing):
     row_by_row = getattr(made, "parse_row", None)
 
@@ -454,7 +462,7 @@ def _parse(made, wit_parsing):
         rows, origin, errors, one_to_one = [], [], {}, True
         for at, row in enumerate(Batch(input)):
             try:
-                answer = row_by_row(row, context)
+                answer = _now("parse_row", row_by_row(row, context))
                 if isinstance(answer, dict):
                     rows.append(answer)
                     origin.append(at)
@@ -486,7 +494,7 @@ def _keep(made, wit_filtering):
         kept, errors = bytearray(input.rows), []
         for at, row in enumerate(Batch(input)):
             try:
-                answer = row_by_row(row, context)
+                answer = _now("keep_row", row_by_row(row, context))
                 if not isinstance(answer, bool):
                     raise Error(f"keep_row answered {repr(answer)[:60]}; answer True or False")
                 kept[at] = answer
@@ -508,7 +516,7 @@ def _enrich(made, wit_enriching):
         rows, errors = [{}] * input.rows, {}
         for at, row in enumerate(Batch(input)):
             try:
-                rows[at] = row_by_row(row, context) or {}
+                rows[at] = _now("enrich_row", row_by_row(row, context)) or {}
             except Exception as error:
                 errors[at] = _reason(error)
         columns, stay = _columns(rows, list(range(input.rows)), errors)
