@@ -1,7 +1,9 @@
 //! a call that gave no usable answer: what sort of failure it is, in words, and where the plugin was
+//!
+//! **Always:** the words are short, also where the plugin chose some of them: they are kept with every event at fault.
 
-use super::backtrace;
 use super::host::{Host, Spent};
+use super::{answer, backtrace};
 use std::sync::Arc;
 use wasmtime::Trap;
 
@@ -37,7 +39,7 @@ pub enum FaultKind {
 
 impl Fault {
     pub(super) fn new(kind: FaultKind, message: impl Into<String>) -> Fault {
-        Fault { kind, message: message.into(), backtrace: None }
+        Fault { kind, message: answer::cut(message.into()), backtrace: None }
     }
 
     /// An answer that the interface does not allow.
@@ -49,7 +51,7 @@ impl Fault {
     pub(super) fn of(error: &wasmtime::Error, host: &Host) -> Fault {
         let backtrace = backtrace::of(error);
         let (kind, message) = meaning(error, host, backtrace.is_some());
-        Fault { kind, message, backtrace }
+        Fault { kind, message: answer::cut(message), backtrace }
     }
 }
 
