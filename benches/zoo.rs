@@ -44,7 +44,7 @@ const ANIMALS: [(&str, &str); 6] = [
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    let rounds = if only_tested() { 2 } else { 40 };
+    let (rounds, window) = if only_tested() { (1, Duration::from_millis(20)) } else { (8, Duration::from_secs(1)) };
     let library = tidemill::app::library(Some(&cache())).expect("the engine starts");
     let text = access_log(1024, 7);
     let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
@@ -53,29 +53,57 @@ fn main() {
     let parser = library.open("access-log", Path::new(".")).expect("it is bundled");
     let mut healthy = instance(&library, parser);
     let mut rows = Vec::new();
-    for (name, code) in ANIMALS {
-        let bytes = wat::parse_str(PARSER.replace(";; CALLED\n", &format!("{code}\n"))).expect("it is well-formed");
-        let animal = library.load(name, "zoo", &bytes).expect("it compiles");
-        let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    let mut compare = |name: &str, beside: &(dyn Fn(&AtomicBool) + Sync)| {
+        let (mut quiet, mut shared) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
-            alone.extend(times(&mut healthy, &input));
-            let (over, caged) = (AtomicBool::new(false), instance(&library, animal.clone()));
+            quiet.extend(times(&mut healthy, &input, window));
+            let over = AtomicBool::new(false);
             std::thread::scope(|scope| {
-                scope.spawn(|| misbehave(caged, &few, &over));
-                beside.extend(times(&mut healthy, &input));
+                scope.spawn(|| beside(&over));
+                std::thread::sleep(SETTLED);
+                shared.extend(times(&mut healthy, &input, window));
                 over.store(true, Ordering::Relaxed);
             });
         }
-        alone.sort();
-        beside.sort();
-        let at = |times: &[Duration], percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64();
-        let ratio = |percent| at(&beside, percent) / at(&alone, percent);
+        let ratio = |percent| at(&mut shared.clone(), percent) / at(&mut quiet.clone(), percent);
         rows.push(vec![name.to_owned(), format!("{:.2}", ratio(50)), format!("{:.2}", ratio(99))]);
+    };
+    for (name, native) in NATIVES {
+        compare(name, &|over| {
+            while !over.load(Ordering::Relaxed) {
+                native();
+            }
+        });
+    }
+    for (name, code) in ANIMALS {
+        let bytes = wat::parse_str(PARSER.replace(";; CALLED\n", &format!("{code}\n"))).expect("it is well-formed");
+        let animal = library.load(name, "zoo", &bytes).expect("it compiles");
+        compare(name, &|over| misbehave(instance(&library, animal.clone()), &few, over));
     }
     println!(
-        "time of a batch of the parser access-log beside each, over the time alone; {rounds} rounds, taken in turn\n"
+        "time of a batch of the parser access-log beside each, over the time alone; {rounds} windows of {window:?} each\n"
     );
     print_table(&["beside", "median", "p99"], &rows);
+}
+
+/// What the machine itself makes of a busy second thread, with no plugin in it.
+const NATIVES: [(&str, fn()); 2] = [
+    ("native code that spins", || {
+        for _ in 0..100_000 {
+            std::hint::spin_loop();
+        }
+    }),
+    ("native code that fills 256 MB", || {
+        std::hint::black_box(vec![7_u8; 256 << 20]);
+    }),
+];
+
+/// Until the scheduler has given the new thread a core of its own.
+const SETTLED: Duration = Duration::from_millis(100);
+
+fn at(times: &mut [Duration], percent: usize) -> f64 {
+    times.sort();
+    times[(times.len() - 1) * percent / 100].as_secs_f64()
 }
 
 fn body(lines: &[&[u8]]) -> RecordBatch {
@@ -96,15 +124,17 @@ fn instance(library: &Library, plugin: Plugin) -> Instance {
     Instance::new(library.engine(), configured).expect("it starts")
 }
 
-/// Twenty batches.
-fn times(healthy: &mut Instance, input: &RecordBatch) -> Vec<Duration> {
-    let one = |_| {
+/// One batch after the other, for so long.
+fn times(healthy: &mut Instance, input: &RecordBatch, window: Duration) -> Vec<Duration> {
+    let end = Instant::now() + window;
+    let mut times = Vec::new();
+    while Instant::now() < end {
         let began = Instant::now();
         let parsed = healthy.parse(input, Context::default(), TIME_MAX).expect("the lines parse");
         assert_eq!(parsed.errors.len(), 0);
-        began.elapsed()
-    };
-    (0..20).map(one).collect()
+        times.push(began.elapsed());
+    }
+    times
 }
 
 /// Again and again, as a stage would with one bad batch after the other.

@@ -23,6 +23,7 @@ use tidemill::clock::Clock;
 use tidemill::event::{Batch, Kind};
 use tidemill::pipeline::Stage;
 use tidemill::pipeline::config::OnError;
+use tidemill::plugin::autoscaler::Request;
 use tidemill::plugin::{Configured, Instance, Library, Limits, World};
 use tidemill::units::ByteSize;
 
@@ -31,7 +32,54 @@ const ANSWER: u32 = 196_608;
 /// Bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 60_000;
 const CORPUS: &str = "tests/fuzz";
-const WORLDS: [World; 3] = [World::Parser, World::Filter, World::Enricher];
+const WORLDS: [World; 4] = [World::Parser, World::Filter, World::Enricher, World::Autoscaler];
+
+/// An autoscaler that answers with the bytes of its state.
+fn deciding(library: &Library) -> Instance {
+    let called = format!(
+        r#"(func (export "tidemill:plugin/autoscaling@0.1.0#decide") (param $request i32) (result i32)
+             (global.set $free (i32.const 65536))
+             (memory.copy (i32.const {ANSWER}) (i32.load offset=64 (local.get $request)) (i32.load offset=68 (local.get $request)))
+             (i32.const {ANSWER})))"#
+    );
+    let (before, _) = PARSER.split_once("(func (export \"tidemill:plugin/parsing").unwrap();
+    started(library, &(before.to_owned() + &called))
+}
+
+fn started(library: &Library, text: &str) -> Instance {
+    let plugin = library.load("parrot", "fuzz", &wat::parse_str(text).unwrap()).unwrap();
+    let limits = Limits { output: ByteSize(1 << 20), state: ByteSize(1 << 10), ..Limits::default() };
+    Instance::new(library.engine(), Configured { limits, ..configured(plugin, "{}") }).unwrap()
+}
+
+/// What a tick comes to.
+fn tick(instance: &mut Instance, answer: &[u8]) -> String {
+    let state = answer[..answer.len().min(ANSWER_BYTES_MAX)].to_vec();
+    let request = Request {
+        now: 1,
+        workload: "web".into(),
+        replicas: 2,
+        ready: 1,
+        min: 1,
+        max: 9,
+        members: Vec::new(),
+        signals: Vec::new(),
+        decisions: Vec::new(),
+        advice: Vec::new(),
+        state,
+    };
+    match instance.decide(&request) {
+        Ok(proposal) => {
+            assert!(proposal.state.len() <= 1 << 10);
+            assert!(proposal.reason.len() < 6000, "{}", proposal.reason);
+            format!("1 0 {}{}: ", proposal.reason.is_empty(), proposal.state.is_empty())
+        }
+        Err(fault) => {
+            assert!(fault.message.len() < 6000, "{fault:?}");
+            format!("0 1 : {:?} {}", fault.kind, words(&fault.message))
+        }
+    }
+}
 
 /// A plugin that answers with the bytes of its first row.
 fn parrot(library: &Library, world: World, clock: &Clock) -> Stage {
@@ -49,10 +97,7 @@ fn parrot(library: &Library, world: World, clock: &Clock) -> Stage {
         _ => "parsing@0.1.0#parse",
     };
     let text = PARSER.replace(";; CALLED\n", &called).replace(";; CONFIGURED\n", settings);
-    let bytes = wat::parse_str(text.replace("parsing@0.1.0#parse", export)).unwrap();
-    let plugin = library.load("parrot", "fuzz", &bytes).unwrap();
-    let limits = Limits { output: ByteSize(1 << 20), state: ByteSize(1 << 10), ..Limits::default() };
-    let instance = Instance::new(library.engine(), Configured { limits, ..configured(plugin, "{}") }).unwrap();
+    let instance = started(library, &text.replace("parsing@0.1.0#parse", export));
     Stage::new("parrot", OnError::DeadLetter, instance, clock.clone(), false, None)
 }
 
@@ -99,15 +144,27 @@ fn run(stage: &mut Stage, rows: usize, answer: &[u8]) -> String {
     assert!(stage.state().is_none_or(|state| state.len() <= 1 << 10));
     let reason = outcome.casualties.first().map(|casualty| casualty.reason.as_str()).unwrap_or_default();
     assert!(outcome.casualties.iter().all(|casualty| casualty.reason.len() < 6000), "{reason}");
-    // Without names, which are in backticks.
-    let words: String = reason
-        .split('`')
-        .step_by(2)
-        .flat_map(str::chars)
-        .filter(|c| c.is_ascii_alphabetic() || *c == ' ')
-        .take(120)
-        .collect();
-    format!("{} {} {shape}: {words}", outcome.batches.len(), outcome.casualties.len().min(3))
+    format!("{} {} {shape}: {}", outcome.batches.len(), outcome.casualties.len().min(3), words(reason))
+}
+
+/// A reason without what the plugin chose of it: names, which are in backticks, figures, and words of its own.
+fn words(reason: &str) -> String {
+    let ours = [
+        "its answer",
+        "it used",
+        "it needed",
+        "it moved",
+        "it called",
+        "it panicked",
+        "it refused",
+        "an access",
+        "the stack",
+    ];
+    if !reason.is_empty() && !ours.iter().any(|begin| reason.starts_with(begin)) {
+        return "the plugin's own".to_owned();
+    }
+    let letters = reason.split('`').step_by(2).flat_map(str::chars);
+    letters.filter(|c| c.is_ascii_alphabetic() || *c == ' ').take(120).collect()
 }
 
 /// An answer in the making: what it consists of lies behind its root.
@@ -126,6 +183,12 @@ impl Answer<'_> {
         }
         let rows = answer.rows;
         match world {
+            World::Autoscaler => {
+                answer.put(4, rows);
+                answer.text(8);
+                let length = [0, 5, 1024, 1025][answer.dice.below(4) as usize];
+                answer.list(16, length, &vec![7; length as usize]);
+            }
             World::Filter => {
                 let keep = (0..answer.nearly(rows)).map(|row| (row % 3) as u8).collect::<Vec<_>>();
                 answer.list(4, keep.len() as u32, &keep);
@@ -323,13 +386,15 @@ fn mutated(dice: &mut Dice, bytes: &[u8]) -> Vec<u8> {
 /// A plugin of each world, and the clock they hold their breakers against.
 struct Parrots {
     stages: [Stage; 3],
+    autoscaler: Instance,
     clock: Clock,
 }
 
 impl Parrots {
     fn new() -> Parrots {
         let (library, clock) = (library(), Clock::held(0));
-        Parrots { stages: WORLDS.map(|world| parrot(&library, world, &clock)), clock }
+        let stages = [World::Parser, World::Filter, World::Enricher].map(|world| parrot(&library, world, &clock));
+        Parrots { stages, autoscaler: deciding(&library), clock }
     }
 
     /// The world and the number of rows stand before the answer's bytes.
@@ -338,7 +403,11 @@ impl Parrots {
         let world = usize::from(*world) % WORLDS.len();
         // No breaker stays open.
         self.clock.advance(Duration::from_secs(61));
-        format!("{}: {}", WORLDS[world].word(), run(&mut self.stages[world], 1 + usize::from(*rows) % 8, answer))
+        let outcome = match self.stages.get_mut(world) {
+            Some(stage) => run(stage, 1 + usize::from(*rows) % 8, answer),
+            None => tick(&mut self.autoscaler, answer),
+        };
+        format!("{}: {outcome}", WORLDS[world].word())
     }
 }
 
@@ -377,7 +446,7 @@ fn arbitrary_answers_become_columns_or_faults() {
         let input = match found.is_empty() || dice.below(2) == 0 {
             true => {
                 // A batch of one is judged at once; a larger one is halved until it is one.
-                let (world, rows) = (dice.below(3) as u8, (dice.below(2) * dice.below(8)) as u8);
+                let (world, rows) = (dice.below(4) as u8, (dice.below(2) * dice.below(8)) as u8);
                 let answer = Answer::of(&mut dice, WORLDS[usize::from(world)], 1 + usize::from(rows));
                 let answer = if dice.below(4) == 0 { mutated(&mut dice, &answer) } else { answer };
                 [vec![world, rows], answer].concat()

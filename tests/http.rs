@@ -318,6 +318,25 @@ fn once_ends_when_files_are_read() {
 }
 
 #[test]
+fn once_fails_where_something_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.log"), "alone\n").unwrap();
+    std::fs::write(dir.path().join("b.log.gz"), "packed").unwrap();
+    let file = "[sources.events]\ntype = \"file\"\ninclude = [\"a.log\", \"b.log.gz\"]\n[tables.events]\ninputs = [\"events\"]\n";
+    std::fs::write(dir.path().join("pipeline.toml"), file).unwrap();
+    let ended = run(dir.path(), &["run", "pipeline.toml", "--listen", "127.0.0.1:0", "--once"]);
+    assert_eq!(ended.status.code(), Some(1));
+    let told = stderr(&ended);
+    assert!(
+        told.contains("not everything was read: source `events`: ") && told.contains("b.log.gz` is packed"),
+        "{told}"
+    );
+    let mill = Mill::start(dir.path(), &file.replace(", \"b.log.gz\"", ""));
+    assert_eq!(mill.number("SELECT count(*) FROM events"), 1);
+    mill.stop();
+}
+
+#[test]
 fn mixed_types_become_the_same_in_one_push_and_in_two() {
     let dir = tempfile::tempdir().unwrap();
     let pipeline = r#"

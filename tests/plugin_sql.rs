@@ -156,6 +156,7 @@ fn mistakes_are_told_and_no_path_is_opened() {
     for (sql, parts) in [
         ("SELECT plugin_parse('acess-log', body) FROM raw", &["did you mean `access-log`?"][..]),
         ("SELECT plugin_parse('stage:parse', body) FROM raw", &["there is no stage `parse`; did you mean `parsed`?"]),
+        ("SELECT plugin_parse('access-log', timestamp) FROM raw", &["for plugin `access-log` has to be text or bytes"]),
         ("SELECT plugin_parse(body, body) FROM raw", &["name has to be a text in quotes"]),
         ("SELECT plugin_parse('access-log') FROM raw", &["takes a plugin, a value, and perhaps settings"]),
         ("SELECT plugin_parse('access-log', body, body) FROM raw", &["settings have to be a JSON object in quotes"]),

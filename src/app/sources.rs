@@ -181,7 +181,7 @@ impl Sources {
         self.doors.clone()
     }
 
-    /// Returns when nothing more will come in; an error when a source had to stop.
+    /// Returns when nothing more will come in; an error when a source had to stop, or, where files are read once, could not be read.
     pub async fn ended(&self) -> Result<()> {
         let mut looks = 0;
         loop {
@@ -192,7 +192,7 @@ impl Sources {
                 return Ok(());
             }
             if self.once && self.files_are_read(looks > LOOKS_MAX) {
-                return Ok(());
+                return self.all_were_read();
             }
             looks += 1;
             tokio::time::sleep(LOOK).await;
@@ -230,6 +230,20 @@ impl Sources {
                 let some_read = standings.iter().any(|(_, at)| at.caught_up_at > 0);
                 settled && (some_read || patience_over)
             })
+    }
+
+    /// An error that names what no source could read.
+    fn all_were_read(&self) -> Result<()> {
+        let files = self.running.iter().filter(|(_, at)| at.is_file);
+        let told = files.flat_map(|(name, at)| {
+            let standings = at.progress.standings().into_iter().filter(|(_, at)| !at.error.is_empty());
+            standings.map(move |(target, at)| format!("source `{name}`: {target}: {}", at.error))
+        });
+        let told: Vec<String> = told.collect();
+        match told.is_empty() {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::Io, format!("not everything was read: {}", told.join("; ")))),
+        }
     }
 
     /// A lane for a source, and the outlet that leads into it.

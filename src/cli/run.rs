@@ -4,7 +4,7 @@ use super::check::{environment, tell};
 use super::{runtime, stop};
 use crate::app::{self, App, Options};
 use crate::config;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -26,6 +26,9 @@ pub struct Run {
     once: bool,
 }
 
+/// What a signal says to `--once`.
+const CUT_SHORT: &str = "stopped by a signal before every file was read to its end; the next run reads on from there";
+
 impl Run {
     pub(super) fn run(self, level: &str, json: bool) -> Result<ExitCode> {
         #[allow(clippy::disallowed_methods, reason = "how long a start takes is told, not decided upon")]
@@ -37,6 +40,7 @@ impl Run {
             Ok(checked) => checked,
             Err(mistakes) => return Ok(tell(&mistakes)),
         };
+        let once = self.once;
         let options = Options {
             files: self.files,
             variables: Some(environment),
@@ -54,7 +58,7 @@ impl Run {
             eprintln!("tidemill is ready after {} ms: {url}, data in {data}", began.elapsed().as_millis());
             let ended = loop {
                 tokio::select! {
-                    () = stop.cancelled() => break Ok(()),
+                    () = stop.cancelled() => break if once { Err(Error::new(ErrorKind::Unavailable, CUT_SHORT)) } else { Ok(()) },
                     ended = app.ended() => break ended,
                     _ = hangup.recv() => app.reload().await,
                 }

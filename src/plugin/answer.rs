@@ -221,9 +221,11 @@ pub(super) fn parsed(
             }
         }
         None if out != rows - errors.len() => {
+            let count = errors.len();
+            let first = errors.first().map(|error| format!(" (row {} is: {})", error.row, error.message));
+            let first = first.unwrap_or_default();
             return Err(Flaw::Malformed(format!(
-                "{rows} rows went in, {} of them are errors, and {out} came out",
-                errors.len()
+                "{rows} rows went in, {count} of them are errors{first}, and {out} came out"
             )));
         }
         None => (),

@@ -6,7 +6,8 @@
 
 use super::backtrace;
 use super::compile::Compiler;
-use super::host::{self, Host};
+use super::host::{self, Host, PARTS_MAX};
+use super::limits::TABLE_ELEMENTS_MAX;
 use crate::error::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -23,6 +24,12 @@ use wasmtime::component::{Component, Linker};
 const TICK: Duration = Duration::from_millis(2);
 /// Stack of a call; a deeper one is a trap.
 const STACK_BYTES_MAX: usize = 512 << 10;
+/// Instances, memories and tables at a time, of all plugins together.
+const INSTANCES_MAX: u32 = 4_000;
+/// What the engine itself keeps of one instance: pointers to its functions and the like.
+const VM_BYTES_MAX: usize = 64 << 20;
+/// Of a memory or a table whose instance is gone, so much stays and is wiped by hand.
+const KEPT_BYTES: usize = 256 << 10;
 
 /// Runs components. Cloning shares it.
 #[derive(Clone)]
@@ -49,7 +56,11 @@ pub(super) struct Ticking<'a>(&'a Ticker);
 impl Engine {
     /// An engine that has plugins compiled and keeps their code under `cache` (none: compile every time).
     pub fn new(compiler: Compiler, cache: Option<&Path>) -> Result<Engine> {
-        let wasmtime = wasmtime::Engine::new(&settings(compiler.watches()))
+        let config = settings(compiler.watches());
+        // Where address space is limited the pool cannot be had: an instance then maps its own memory.
+        let pooled = wasmtime::Engine::new(config.clone().allocation_strategy(pool()));
+        let wasmtime = pooled
+            .or_else(|_| wasmtime::Engine::new(&config))
             .map_err(|error| Error::internal(format!("the WebAssembly engine does not start: {error}")))?;
         let linker = host::linker(&wasmtime)?;
         let ticker = Arc::new(Ticker { running: AtomicUsize::new(0), asleep: Mutex::new(false), wake: Condvar::new() });
@@ -127,6 +138,21 @@ pub(super) fn settings(watched: bool) -> wasmtime::Config {
     config.wasm_backtrace_max_frames(Some(backtrace::FRAMES_MAX));
     config.wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable);
     config
+}
+
+/// Places for instances, kept mapped: one that is made again and again, as a plugin that traps is, does not disturb the other cores
+/// by mapping and unmapping.
+fn pool() -> wasmtime::PoolingAllocationConfig {
+    let mut pool = wasmtime::PoolingAllocationConfig::new();
+    pool.total_component_instances(INSTANCES_MAX).total_core_instances(u32::MAX).total_memories(INSTANCES_MAX);
+    pool.total_tables(INSTANCES_MAX).table_elements(TABLE_ELEMENTS_MAX).max_memory_size(4 << 30);
+    pool.max_core_instances_per_component(PARTS_MAX)
+        .max_memories_per_component(PARTS_MAX)
+        .max_tables_per_component(PARTS_MAX);
+    pool.max_tables_per_module(PARTS_MAX).max_memories_per_module(PARTS_MAX);
+    pool.max_component_instance_size(VM_BYTES_MAX).max_core_instance_size(VM_BYTES_MAX);
+    pool.linear_memory_keep_resident(KEPT_BYTES).table_keep_resident(KEPT_BYTES);
+    pool
 }
 
 impl Drop for Ticking<'_> {

@@ -20,7 +20,7 @@ const PANIC: &str = "panicked at ";
 /// Keys of a lookup between two looks at the clock.
 const KEYS_A_LOOK: usize = 4096;
 /// Core instances, memories and tables that one component may consist of; what they hold together is limited elsewhere.
-const PARTS_MAX: usize = 1000;
+pub(super) const PARTS_MAX: u32 = 1000;
 
 /// The state of one instance on our side.
 pub(super) struct Host {
@@ -87,15 +87,15 @@ impl ResourceLimiter for Host {
     }
 
     fn instances(&self) -> usize {
-        PARTS_MAX
+        PARTS_MAX as usize
     }
 
     fn tables(&self) -> usize {
-        PARTS_MAX
+        PARTS_MAX as usize
     }
 
     fn memories(&self) -> usize {
-        PARTS_MAX
+        PARTS_MAX as usize
     }
 }
 

@@ -4,6 +4,9 @@ use crate::units::{ByteSize, GIB, HOUR, MIB, Span, within};
 use serde::Deserialize;
 use std::time::Duration;
 
+/// More entries than the tables of any one plugin may have.
+pub(super) const TABLE_ELEMENTS_MAX: usize = 1 << 20;
+
 /// The `limits = { … }` of a stage or scaler. Every one has a default, chosen so that plugins in Python and JavaScript fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -28,7 +31,7 @@ pub struct Limits {
     #[serde(deserialize_with = "within::<1, { 64 * MIB }, _, _>")]
     pub state: ByteSize,
     /// Entries of one instance's tables of functions, all its tables together.
-    #[serde(deserialize_with = "within::<1, { u32::MAX as u64 }, _, _>")]
+    #[serde(deserialize_with = "within::<1, { TABLE_ELEMENTS_MAX as u64 }, _, _>")]
     pub table_elements: u32,
     /// Calls to the host, for a line in the log or a lookup, in one call.
     #[serde(deserialize_with = "within::<0, { u32::MAX as u64 }, _, _>")]

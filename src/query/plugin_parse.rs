@@ -78,6 +78,14 @@ fn column(opened: &Opened) -> Result<String> {
     }
 }
 
+fn is_text(r#type: &DataType) -> bool {
+    match r#type {
+        DataType::Dictionary(_, of) => is_text(of),
+        DataType::Null => true,
+        other => other.is_string() || other.is_binary(),
+    }
+}
+
 /// The fields of the structure.
 fn fields(opened: &Opened) -> Fields {
     let shape = Shape::of(opened.plugin.as_ref(), Kind::Logs, &[]);
@@ -119,7 +127,14 @@ impl ScalarUDFImpl for PluginParse {
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let name = args.scalar_arguments.first().copied().flatten();
         let opened = self.open(name, args.scalar_arguments.get(2))?;
-        column(&opened)?;
+        let column = column(&opened)?;
+        match args.arg_fields.get(1).map(|field| field.data_type()) {
+            Some(r#type) if column == BODY && !is_text(r#type) => {
+                let what = format!("the value for plugin `{}` has to be text or bytes", opened.name);
+                return Err(told(QueryError::invalid(what).hint("write CAST(… AS TEXT) around it")));
+            }
+            _ => (),
+        }
         Ok(Arc::new(Field::new(NAME, DataType::Struct(fields(&opened)), true)))
     }
 

@@ -144,6 +144,11 @@ impl Backtest {
             return Ok(tell(&mistakes));
         }
         let scaler = chosen(&config.scalers, self.scaler.as_deref())?;
+        if let Some(path) = &self.svg {
+            // A picture that cannot be written is told before the work, not after it.
+            let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+            file.map_err(|error| Error::io(format!("cannot write {}", path.display()), error))?;
+        }
         let trace = self.trace(server).await?;
         let setup = self.setup(&scaler.config, &trace)?;
         let library = crate::cli::library()?;

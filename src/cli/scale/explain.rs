@@ -20,7 +20,7 @@ pub(super) struct Explain {
     #[arg(long)]
     changes: bool,
     /// How many, the latest last.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     last: u32,
 }
 
@@ -40,7 +40,7 @@ impl Explain {
              plugin, settings, dry_run, advice, signals_seconds, plugin_seconds, under_way FROM tidemill.decisions WHERE {} \
              ORDER BY tick DESC LIMIT {}",
             conditions.join(" AND "),
-            self.last.max(1)
+            self.last
         );
         let decisions = server.objects(&sql).await?;
         if decisions.is_empty() {

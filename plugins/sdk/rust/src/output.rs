@@ -79,7 +79,10 @@ impl Parsed {
     /// The answer as it crosses, if every column is as long as there are rows.
     pub fn into_wire(self) -> Result<ParsedWire, String> {
         let rows = self.rows_out();
-        let columns = self.columns.checked(rows)?;
+        let columns = self.columns.checked(rows).map_err(|flaw| match self.errors.first() {
+            Some(error) => format!("{flaw}, and not for one in error; row {} is: {}", error.row, error.message),
+            None => flaw,
+        })?;
         if let Some(row) = self.origin.iter().flatten().find(|row| **row as usize >= self.rows_in) {
             return Err(format!("a row claims to come from row {row} of a batch of {}", self.rows_in));
         }
