@@ -289,8 +289,8 @@ fn friendly(message: &str) -> String {
 
 /// What serde expects, in the words of who writes TOML.
 const WORDS: &[(&str, &str)] = &[
-    ("expected u16", "expected a whole number that is not negative"),
-    ("expected u32", "expected a whole number that is not negative"),
+    ("expected u16", "expected a whole number from 0 to 65535"),
+    ("expected u32", "expected a whole number from 0 to 4294967295"),
     ("expected u64", "expected a whole number that is not negative"),
     ("expected usize", "expected a whole number that is not negative"),
     ("expected a string", "expected a text in quotes"),

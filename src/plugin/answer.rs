@@ -222,7 +222,7 @@ pub(super) fn parsed(
         }
         None if out != rows - errors.len() => {
             let count = errors.len();
-            let first = errors.first().map(|error| format!(" (row {} is: {})", error.row, error.message));
+            let first = errors.first().map(|error| format!(" (row {} is: `{}`)", error.row, error.message));
             let first = first.unwrap_or_default();
             return Err(Flaw::Malformed(format!(
                 "{rows} rows went in, {count} of them are errors{first}, and {out} came out"

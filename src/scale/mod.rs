@@ -8,6 +8,8 @@
 //! **Always:** a change is a row in `tidemill.decisions` before anything is started or stopped, and its outcome is a row after it.
 //! **Never:** a missing, failed or stale signal scales down, a missing or failed one scales up, and no decision is outside of `[min, max]`.
 
+pub mod config;
+pub mod desk;
 pub mod scaler;
 pub mod decision;
 pub mod deciders;
@@ -23,11 +25,13 @@ pub mod actuator;
 mod fault_tests;
 
 pub use actuator::{Actuator, Change, Outcome, Status};
+pub use config::{Adviser, Config};
 pub use deciders::{Decide, Decider, Deciders};
 pub use decision::DECISIONS;
+pub use desk::{Command, Desk};
 pub use evidence::{Ask, Fresh, Question};
 pub use memory::Memory;
 pub use policy::{Clamp, Decision, Order, Policy};
 pub use record::Record;
-pub use scaler::{Adviser, Command, Config, Desk, Ledger, Parts, Scaler};
+pub use scaler::{Ledger, Parts, Scaler};
 pub use standing::Standing;

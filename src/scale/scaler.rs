@@ -13,26 +13,27 @@
 //! **Never:** an actuator is called for a decision that is not on disk.
 
 use super::actuator::{Actuator, Change, Outcome, Phase, ReplicaStatus, Status};
+use super::config::Config;
 use super::deciders::{Asked, Decider, Deciders, SHADOW};
 use super::decision::{Decided, Followed, Who, decision_row, found_row, note_row, outcome_row, waiting_row};
+use super::desk::{Command, Desk, Handed};
 use super::evidence::{Answer, Ask, Fresh, Question, gather};
 use super::memory::{Memory, Recent, State};
-use super::policy::{Decision, Freeze, History, Order, Policy, replicas};
+use super::policy::{Decision, History, Policy, replicas};
 use super::record::Record;
 use super::standing::Standing;
 use crate::clock::{Clock, nanos};
-use crate::error::{Error, ErrorKind, Fault, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Position, TableName};
 use crate::plugin::autoscaler::Member;
-use crate::plugin::{Advice, Freshness, Limits, Request};
-use crate::units::{DAY, Rate, Span, within};
+use crate::plugin::{Advice, Freshness, Request};
+use crate::units::Span;
 use arrow::record_batch::RecordBatch;
 use futures::future::BoxFuture;
-use serde::Deserialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -47,163 +48,12 @@ const RECORD_MAX: Duration = Duration::from_secs(10);
 const RECENT_MAX: usize = 16;
 /// Characters of an earlier decision's reason that it is shown.
 const RECENT_CHARS_MAX: usize = 200;
-/// Orders of operators that may wait for a tick.
-const ORDERS_MAX: usize = 8;
 /// Outcomes that wait for a disk that is full; beyond it the oldest is dropped.
 const UNWRITTEN_MAX: usize = 32;
 /// What is under way for so long is told in every row.
 const UNDER_WAY_TOLD: Duration = Duration::from_secs(2);
 /// Applications of decisions that may be under way; each is ended by the next, so that more means that one hangs.
 const DOING_MAX: usize = 16;
-/// The most signals of one scaler.
-const SIGNALS_MAX: usize = 32;
-
-/// `[scalers.<name>]` of a pipeline file.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// Time between two decisions.
-    #[serde(default = "every", deserialize_with = "within::<100, DAY, _, _>")]
-    pub every: Span,
-    /// The autoscaler plugin: a bundled one's name, or a path to a `.wasm`.
-    pub plugin: String,
-    /// The plugin's hash; another file of the same name is refused.
-    pub sha256: Option<String>,
-    /// What a call of the plugin may use.
-    #[serde(default)]
-    pub limits: Limits,
-    /// Settings handed to the plugin.
-    #[serde(default)]
-    pub settings: serde_json::Map<String, serde_json::Value>,
-    /// The workload that is scaled.
-    pub workload: String,
-    /// Least replicas.
-    #[serde(default = "one")]
-    pub min: u32,
-    /// Most replicas.
-    #[serde(deserialize_with = "within::<1, 100_000, _, _>")]
-    pub max: u32,
-    /// Replicas at the very first start; later starts go on with the last decided number. `min` if not given.
-    pub initial: Option<u32>,
-    /// Most replicas to start in one tick; no limit if not given.
-    #[serde(default, deserialize_with = "within::<1, 100_000, _, _>")]
-    pub up_max: Option<u32>,
-    /// Most replicas to stop in one tick; no limit if not given.
-    #[serde(default, deserialize_with = "within::<1, 100_000, _, _>")]
-    pub down_max: Option<u32>,
-    /// How long after a change nothing is stopped; not at all if not given.
-    #[serde(default, deserialize_with = "within::<0, { 30 * DAY }, _, _>")]
-    pub cooldown: Option<Span>,
-    /// A change smaller than this share of the present number is none.
-    #[serde(default)]
-    pub tolerance: f64,
-    /// More replicas only when every proposal of this while asked for more.
-    #[serde(default, deserialize_with = "within::<0, { 7 * DAY }, _, _>")]
-    pub stabilize_up: Option<Span>,
-    /// Fewer replicas only when every proposal of this while asked for fewer.
-    #[serde(default, deserialize_with = "within::<0, { 7 * DAY }, _, _>")]
-    pub stabilize_down: Option<Span>,
-    /// Most replicas to start in a while, `4/1m`; no limit if not given.
-    pub up_rate: Option<Rate>,
-    /// Most replicas to stop in a while; no limit if not given.
-    pub down_rate: Option<Rate>,
-    /// How often the direction may turn in a while, `4/30m`; the last turn is kept for scaling up.
-    pub flap_budget: Option<Rate>,
-    /// Times in which the number stays as it is.
-    #[serde(default)]
-    pub freeze: Vec<Freeze>,
-    /// Other autoscaler plugins, by name, whose proposals the plugin is shown.
-    #[serde(default)]
-    pub advisers: BTreeMap<String, Adviser>,
-    /// Another autoscaler plugin that is asked beside this one and changes nothing: what it would do is recorded.
-    pub shadow: Option<Adviser>,
-    /// Queries by name: their answers are what the plugin decides from.
-    #[serde(default)]
-    pub signals: BTreeMap<String, String>,
-}
-
-/// `[scalers.<name>.advisers.<name>]` or `[scalers.<name>.shadow]`: a plugin that is asked the same.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Adviser {
-    /// The autoscaler plugin: a bundled one's name, or a path to a `.wasm`.
-    pub plugin: String,
-    /// The plugin's hash; another file of the same name is refused.
-    pub sha256: Option<String>,
-    /// What a call of the plugin may use.
-    #[serde(default)]
-    pub limits: Limits,
-    /// Settings handed to the plugin.
-    #[serde(default)]
-    pub settings: serde_json::Map<String, serde_json::Value>,
-}
-
-fn every() -> Span {
-    Span(Duration::from_secs(5))
-}
-
-fn one() -> u32 {
-    1
-}
-
-impl Config {
-    /// What the decisions must keep to.
-    pub fn policy(&self) -> Policy {
-        Policy {
-            min: self.min,
-            max: self.max,
-            tolerance: self.tolerance,
-            stabilize_up: self.stabilize_up.unwrap_or(Span(Duration::ZERO)),
-            stabilize_down: self.stabilize_down.unwrap_or(Span(Duration::ZERO)),
-            up_max: self.up_max,
-            down_max: self.down_max,
-            up_rate: self.up_rate,
-            down_rate: self.down_rate,
-            cooldown: self.cooldown,
-            flap_budget: self.flap_budget,
-            freeze: self.freeze.clone(),
-        }
-    }
-
-    /// What is wrong that no single key can tell.
-    pub fn faults(&self) -> Vec<Fault> {
-        let (min, max, mut faults) = (self.min, self.max, Vec::new());
-        if min > max {
-            faults.push(Fault::new("min", format!("min is {min} and max is {max}; min cannot be above max")));
-        }
-        if let Some(initial) = self.initial.filter(|initial| min <= max && self.policy().within(*initial) != *initial) {
-            let message = format!("initial = {initial} is outside of min = {min} and max = {max}");
-            faults.push(Fault::new("initial", message));
-        }
-        if !(0.0..1.0).contains(&self.tolerance) {
-            let message = format!("tolerance = {} is no share; write one from 0 to below 1, like 0.1", self.tolerance);
-            faults.push(Fault::new("tolerance", message));
-        }
-        if let Some(budget) = self.flap_budget.filter(|budget| budget.count < 2) {
-            let message = format!(
-                "flap_budget = \"{budget}\" lets nothing be scaled down after it was scaled up; write at least 2"
-            );
-            faults.push(Fault::new("flap_budget", message));
-        }
-        for (key, rate) in [("up_rate", self.up_rate), ("down_rate", self.down_rate)] {
-            if let Some(rate) = rate.filter(|rate| rate.count == 0) {
-                faults.push(Fault::new(key, format!("{key} = \"{rate}\" lets nothing happen; write at least 1")));
-            }
-        }
-        for (at, fault) in self.freeze.iter().enumerate().filter_map(|(at, freeze)| Some((at, freeze.fault()?))) {
-            faults.push(Fault::new("freeze", format!("freeze {}: {fault}", at + 1)));
-        }
-        if self.advisers.contains_key(SHADOW) {
-            faults
-                .push(Fault::new("advisers.shadow", "an adviser cannot be named `shadow`; that name is the shadow's"));
-        }
-        if self.signals.len() > SIGNALS_MAX {
-            faults.push(Fault::new("signals", format!("{} signals; at most {SIGNALS_MAX}", self.signals.len())));
-        }
-        faults
-    }
-}
-
 /// The table `tidemill.decisions`.
 pub trait Ledger: Send + Sync {
     /// Appends rows together with what the scaler remembers; both are on disk when it returns, or an error says they are not.
@@ -245,7 +95,7 @@ pub struct Scaler {
     away: Option<(i64, i64)>,
     /// the last tick's number; ticks only grow, whatever the clock does
     tick: i64,
-    orders: mpsc::Receiver<(Command, oneshot::Sender<Result<String>>)>,
+    orders: mpsc::Receiver<Handed>,
     /// for those who follow
     standing: watch::Sender<Standing>,
     doing: JoinSet<Done>,
@@ -262,39 +112,6 @@ struct Done {
     seconds: f64,
     /// of a hanging application, that it was given up
     outcome: Result<Outcome>,
-}
-
-/// What an operator asks of a scaler.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// so many replicas for a while, whatever the plugin says
-    Order(Order),
-    /// the order, if any, no longer holds
-    Release,
-    /// the shadow decides from now on, and the plugin that did is the shadow
-    Promote,
-}
-
-/// Where operators reach a scaler, and followers see where it stands.
-#[derive(Clone)]
-pub struct Desk {
-    commands: mpsc::Sender<(Command, oneshot::Sender<Result<String>>)>,
-    standing: watch::Receiver<Standing>,
-}
-
-impl Desk {
-    /// Hands a command over; when it returns, it is on disk, and the answer says what it changed.
-    pub async fn hand(&self, command: Command) -> Result<String> {
-        let busy = || Error::new(ErrorKind::Unavailable, "the scaler has stopped, or too many commands wait for it");
-        let (answer, answered) = oneshot::channel();
-        self.commands.try_send((command, answer)).map_err(|_| busy())?;
-        answered.await.map_err(|_| busy())?
-    }
-
-    /// Where the scaler stands, tick by tick; it ends when the scaler does.
-    pub fn standing(&self) -> watch::Receiver<Standing> {
-        self.standing.clone()
-    }
 }
 
 impl Scaler {
@@ -322,9 +139,9 @@ impl Scaler {
         if memory.promoted.is_some() && memory.promoted == parts.deciders.shadow.as_ref().map(Decider::identity) {
             parts.deciders.promote();
         }
-        let (commands, orders) = mpsc::channel(ORDERS_MAX);
         let (standing, seen) =
             watch::channel(Standing::waiting(&config.workload, config.every.0, "nothing is decided yet"));
+        let (desk, orders) = Desk::new(seen);
         let mut scaler = Scaler {
             who: Who {
                 scaler: name.to_owned(),
@@ -349,7 +166,7 @@ impl Scaler {
             parts,
         };
         scaler.name_plugin();
-        (scaler, Desk { commands, standing: seen })
+        (scaler, desk)
     }
 
     /// Decisions are told with the plugin that is live.

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::plugin::Proposal;
+use crate::scale::Adviser;
 use crate::scale::actuator::Status;
 use crate::scale::deciders::Decide;
-use crate::scale::policy::Clamp;
+use crate::scale::policy::{Clamp, Order};
 use arrow::array::{Array, AsArray, Float64Array};
 use arrow::datatypes::{Float64Type, Int64Type};
 use std::sync::{Mutex, MutexGuard};

@@ -34,9 +34,13 @@ pub struct Schedule {
 impl Schedule {
     pub fn read(written: &Written) -> Result<Schedule, String> {
         let cron = |key: &str, text: &str| {
-            Cron::from_str(text).map_err(|error| {
+            let cron = Cron::from_str(text).map_err(|error| {
                 format!("{key} = \"{text}\" cannot be read ({error}); write minute, hour, day, month, weekday, like `0 8 * * 1-5`")
-            })
+            })?;
+            match cron.find_next_occurrence(&DateTime::UNIX_EPOCH, true) {
+                Ok(_) => Ok(cron),
+                Err(_) => Err(format!("{key} = \"{text}\" never comes: no month has that day")),
+            }
         };
         if written.start == written.end {
             return Err("start and end are the same".to_owned());

@@ -43,6 +43,9 @@ pub(super) struct Backtest {
     /// The first moment after it, written the same way.
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
+    /// Begin so long before, which is not counted; not at all if --initial is given.
+    #[arg(long, default_value = "30m", value_name = "SPAN")]
+    warm_up: String,
     #[command(flatten)]
     tried: Tried,
     /// Time between two decisions; the scaler's if not given.
@@ -221,6 +224,7 @@ impl Backtest {
             policy,
             every: self.every.as_deref().map_or(Ok(nanos(scaler.every.0)), |text| span("every", text))?,
             from: moment(self.from.as_deref(), trace, trace.begin())?,
+            warm_up: if plant.initial.is_some() { 0 } else { span("warm-up", &self.warm_up)? },
             until: moment(self.to.as_deref(), trace, trace.end())?,
             initial: plant.initial,
             model: Model {

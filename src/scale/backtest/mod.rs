@@ -64,8 +64,10 @@ pub struct Setup {
     pub policy: Policy,
     /// time between two decisions
     pub every: i64,
-    /// the first moment
+    /// the first moment that counts
     pub from: i64,
+    /// so long before it the run begins, as far as the trace goes back: nobody's service starts with the first thing that is counted
+    pub warm_up: i64,
     /// the first moment after it
     pub until: i64,
     /// replicas at first; enough for the load at first if not given
@@ -111,17 +113,18 @@ impl Setup {
 /// Runs it.
 pub fn run(setup: &Setup, trace: &Trace, panel: &mut Panel) -> Result<Report> {
     setup.check()?;
-    let begin = setup.initial.unwrap_or_else(|| enough(setup, trace.rate(setup.from).unwrap_or_default()));
-    let replicas = setup.policy.within(begin);
+    let begin = setup.from.saturating_sub(setup.warm_up).max(trace.begin()).min(setup.from);
+    let at_first = setup.initial.unwrap_or_else(|| enough(setup, trace.rate(begin).unwrap_or_default()));
+    let replicas = setup.policy.within(at_first);
     let step = setup.every.min(STEP);
     let mut trial = Trial {
         setup,
         panel,
         plant: Plant::new(setup.model, replicas),
         signals: Signals::new(setup, trace, step),
-        history: History::begin(setup.from, replicas),
+        history: History::begin(begin, replicas),
         request: Request {
-            now: setup.from,
+            now: begin,
             workload: setup.workload.clone(),
             replicas,
             ready: replicas,
@@ -134,16 +137,17 @@ pub fn run(setup: &Setup, trace: &Trace, panel: &mut Panel) -> Result<Report> {
             state: Vec::new(),
         },
         states: BTreeMap::new(),
-        report: Report::new(setup, replicas),
+        report: Report::new(setup),
     };
-    let (mut now, mut tick) = (setup.from, setup.from);
+    let (mut now, mut tick) = (begin, begin);
     while now < setup.until {
         let rate = trace.rate(now);
         if now >= tick {
             trial.tick(now, rate)?;
             tick += setup.every;
         }
-        let length = step.min(setup.until - now).min(tick - now);
+        let edge = if now < setup.from { setup.from } else { setup.until };
+        let length = step.min(edge - now).min(tick - now);
         let seconds = length as f64 / 1e9;
         let done = trial.plant.step(now, rate.unwrap_or_default(), seconds);
         trial.signals.note(&done, seconds, rate.is_some());

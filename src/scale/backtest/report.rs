@@ -49,6 +49,9 @@ pub struct Report {
     pub moves: Vec<Move>,
     #[serde(skip)]
     over: f64,
+    /// when the number changed last, and whether it grew
+    #[serde(skip)]
+    turned: Option<(i64, bool)>,
     #[serde(skip)]
     from: i64,
     #[serde(skip)]
@@ -82,7 +85,7 @@ pub struct Move {
 }
 
 impl Report {
-    pub(super) fn new(setup: &Setup, replicas: u32) -> Report {
+    pub(super) fn new(setup: &Setup) -> Report {
         Report {
             replica_hours: 0.0,
             seconds_over: 0.0,
@@ -94,12 +97,13 @@ impl Report {
             gone: 0.0,
             seconds: 0.0,
             gap_seconds: 0.0,
-            replicas_most: replicas,
+            replicas_most: 0,
             failures: 0,
             first_failure: None,
             curve: Vec::new(),
             moves: Vec::new(),
             over: 0.0,
+            turned: None,
             from: setup.from,
             piece: ((setup.until - setup.from) / POINTS_MAX).max(1),
             objective: setup.model.objective,
@@ -107,6 +111,9 @@ impl Report {
     }
 
     pub(super) fn note(&mut self, now: i64, seconds: f64, rate: Option<f64>, replicas: u32, ready: u32, step: &Step) {
+        if now < self.from {
+            return;
+        }
         self.seconds += seconds;
         self.replica_hours += f64::from(replicas) * seconds / 3600.0;
         self.replicas_most = self.replicas_most.max(replicas);
@@ -140,11 +147,12 @@ impl Report {
     }
 
     pub(super) fn moved(&mut self, now: i64, from: u32, to: u32, reason: &str) {
+        let before = self.turned.replace((now, to > from));
+        if now < self.from {
+            return;
+        }
         self.changes += 1;
-        if let Some(last) = self.moves.last()
-            && (last.to > last.from) != (to > from)
-            && now - last.at <= FLAP
-        {
+        if before.is_some_and(|(at, grew)| grew != (to > from) && now - at <= FLAP) {
             self.flaps += 1;
         }
         if self.moves.len() >= MOVES_MAX {

@@ -18,6 +18,7 @@ fn setup(trace: &Trace) -> Setup {
         policy: Policy::bounds(1, 50),
         every: 15 * SECOND,
         from: trace.begin(),
+        warm_up: 0,
         until: trace.end(),
         initial: None,
         model: Model { capacity: 10.0, service_time: 0.1, start: 30.0, objective: 0.5, timeout: 20.0 },
@@ -47,6 +48,20 @@ fn by_load(per_replica: f64) -> impl FnMut(&Request) -> Result<Proposal> {
 
 fn fixed(replicas: u32) -> impl FnMut(&Request) -> Result<Proposal> {
     move |_: &Request| Ok(Proposal { replicas, reason: "always".into(), state: vec![] })
+}
+
+#[test]
+fn a_service_does_not_start_with_what_is_counted() {
+    let trace = trace("0,20\n1,20\n2,20\n3,20\n");
+    let from = trace.begin() + 120 * SECOND;
+    let cold = Setup { from, ..setup(&trace) };
+    let report = run(&cold, &trace, &mut panel(by_load(5.0))).unwrap();
+    assert_eq!((report.changes, report.seconds), (1, 120.0));
+    // As far as the trace goes back.
+    let warm = Setup { warm_up: HOUR, ..cold };
+    let report = run(&warm, &trace, &mut panel(by_load(5.0))).unwrap();
+    assert_eq!((report.changes, report.seconds, report.requests.round()), (0, 120.0, 2400.0));
+    assert!((report.replica_hours - 4.0 * 120.0 / 3600.0).abs() < 1e-9, "{}", report.replica_hours);
 }
 
 #[test]

@@ -7,7 +7,8 @@ use super::super::backtest::{Form, Setup, Trace, Variable};
 use super::super::deciders::{Decide, Decider, Deciders};
 use super::super::evidence::{Ask, Fresh};
 use super::super::policy::{Decision, History, Order};
-use super::super::scaler::{Adviser, Command, Ledger, Parts, Scaler};
+use super::super::scaler::{Ledger, Parts, Scaler};
+use super::super::{Adviser, Command};
 use super::super::{Config, Memory};
 use super::written::Step;
 use super::{Came, Case, came};
@@ -241,6 +242,7 @@ fn signals(case: &Case, config: &Config, every: i64) -> Result<Signals> {
         policy: config.policy(),
         every,
         from: case.now,
+        warm_up: 0,
         until,
         initial: None,
         model: case.model,
