@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Deciders on real loads: tuned on the first half of each trace, compared on the second.
 
-    python3 benches/scale.py [--tidemill target/release/tidemill] [--data FOLDER] [--days 7] [--only nasa,taxi]
+    python3 benches/scale.py [--tidemill target/release/tidemill] [--data FOLDER] [--only nasa,taxi]
 
 Needs nothing but Python and the program. FOLDER holds the traces as the Numenta benchmark, the Internet Traffic Archive and Azure give
 them; a trace that is not there is left out. It runs `tidemill scale backtest`, so every row can be had by hand: the commands are printed
@@ -10,8 +10,8 @@ with --verbose.
 One workload for all: a replica serves 10 requests a second, 0.1 s each, and serves 60 s after its start; the objective is 0.5 s. Each trace
 is scaled so that its mean is 100 requests a second, and counts become rates.
 
-Tuned means: of the grid, the one that costs least on the days before the middle of the trace, where a request over the objective costs
-as much as a hundred that are served: 10 replica-seconds.
+Tuned means: of the grid, the one that costs least on the first half of the trace, where a request over the objective costs as much as a
+hundred that are served: 10 replica-seconds. With --days only so many days before and after the middle are looked at.
 """
 
 import argparse
@@ -120,7 +120,7 @@ DECIDERS = [
     ("queue", "queue", ["utilization=0.3..0.8:0.02"]),
     ("panic", "panic", ["target=3..8:0.1"]),
     ("forecast", "forecast", ["spread=1..8:0.5"]),
-    ("combine", "combine", ["advisers.queue.utilization=0.4..0.8:0.02", "advisers.forecast.spread=1..6:1"]),
+    ("combine", "combine", ["advisers.queue.utilization=0.4..0.8:0.04", "advisers.forecast.spread=1..6:1"]),
 ]
 
 
@@ -128,8 +128,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--tidemill", default=os.path.join(ROOT, "target/release/tidemill"))
     arguments.add_argument("--data", default=os.path.join(ROOT, "../shared/data/autoscaling"))
-    arguments.add_argument("--days", type=float, default=7, help="days after the middle that are compared")
-    arguments.add_argument("--tune-days", type=float, default=7, help="days before the middle that are tuned on")
+    arguments.add_argument("--days", type=float, help="days before the middle that are tuned on, and after it that are compared; all if not given")
     arguments.add_argument("--only", help="names of traces, with commas")
     arguments.add_argument("--deciders", help="names of deciders, with commas")
     arguments.add_argument("--verbose", action="store_true")
@@ -153,8 +152,8 @@ def compare(trace, pipeline, options):
         return
     days, peak = shape(path, extra)
     middle = 50.0
-    begin = max(middle - 100 * options.tune_days / days, 0)
-    end = min(middle + 100 * options.days / days, 100)
+    reach = min(100 * options.days / days, middle) if options.days else middle
+    begin, end = middle - reach, middle + reach
     common = [pipeline, "--trace", path, "--peak", f"{peak:.3f}", *extra]
     tuned = {}
     for decider, scaler, grid in DECIDERS:
@@ -169,7 +168,7 @@ def compare(trace, pipeline, options):
         words = [word for setting in settings for word in ("--set", setting)]
         [run] = backtest([*common, "--scaler", scaler, *words, "--alone", "--from", f"{middle}%", "--to", f"{end}%"], options)
         print(
-            f"| {name} | {decider} | {' '.join(short(s) for s in settings)} | {run['replica_hours']:.0f} | {100 * run['share_over']:.3f} % "
+            f"| {name} | {decider} | {' '.join(short(s) for s in settings)} | {run['replica_hours']:.0f} | {100 * run['share_over']:.4f} % "
             f"| {run['seconds_over']:.0f} | {run['latency_worst']:.1f} | {run['changes']} | {run['flaps']} |",
             flush=True,
         )

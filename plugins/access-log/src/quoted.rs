@@ -1,8 +1,8 @@
 //! a field in double quotes, with the escapes of nginx (`\x22`) and Apache (`\"`, `\\`, `\n`)
 
-use memchr::{memchr, memchr2, memrchr};
+use memchr::{memchr, memrchr};
 
-use crate::near::near;
+use crate::near::{either, near};
 
 /// What stands between the quotes, escapes not resolved yet.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +24,7 @@ impl<'a> Quoted<'a> {
         let mut at = 0;
         let mut has_escapes = false;
         loop {
-            at += memchr2(b'"', b'\\', after_quote.get(at..)?)?;
+            at += either([b'"', b'\\'], after_quote.get(at..)?)?;
             if after_quote[at] == b'"' {
                 return Some((Quoted { raw: &after_quote[..at], has_escapes }, at));
             }
