@@ -14,7 +14,7 @@ use super::sources::Doors;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result, did_you_mean};
 use crate::event::columns::Kind;
-use crate::event::dead_letter::Event;
+use crate::event::dead_letter::{CODEC, Event};
 use crate::event::row_json::{self, Row};
 use crate::event::{Accepted, Ack, Batch, Delivery, Replay};
 use crate::query;
@@ -85,7 +85,7 @@ impl Replayer {
         let stage = asked.stage.as_str();
         if !self.stages.iter().any(|known| known == stage) {
             let hint = match stage {
-                "codec" => "; a line that no codec could read never was an event: mend it and send it again".to_owned(),
+                CODEC => "; a line that no codec could read never was an event: mend it and send it again".to_owned(),
                 _ => did_you_mean(stage, self.stages.iter().map(String::as_str)),
             };
             return Err(Error::new(ErrorKind::Missing, format!("there is no stage `{stage}`{hint}")));

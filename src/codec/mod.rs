@@ -17,6 +17,7 @@ pub mod time;
 
 use crate::error::Result;
 use crate::event::DeadLetter;
+use crate::event::dead_letter::CODEC;
 use arrow::record_batch::RecordBatch;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -80,7 +81,7 @@ impl Received {
         DeadLetter {
             timestamp: self.at,
             source: self.source.clone(),
-            stage: "codec".into(),
+            stage: CODEC.into(),
             plugin: "".into(),
             reason,
             raw,

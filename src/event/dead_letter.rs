@@ -11,6 +11,9 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// What stands for a stage in dead letters that never were events: a source itself could not read them.
+pub const CODEC: &str = "codec";
+
 /// One event that could not be handled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {

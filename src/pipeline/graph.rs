@@ -4,12 +4,10 @@
 
 use crate::error::did_you_mean;
 use crate::event::columns::{BODY, LABELS, TIMESTAMP};
+use crate::event::dead_letter::CODEC;
 use crate::event::{Kind, Type, labels};
 use crate::plugin::{Contract, World};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// What stands for a stage in dead letters that never were events.
-const CODEC: &str = "codec";
 
 /// Where events go from a node.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -25,6 +25,7 @@ macro_rules! template {
 }
 
 const IGNORED: &str = template!("ignored");
+const README: &str = template!("README.md");
 
 const PARSER: &[(&str, &str)] = &[
     ("Cargo.toml", template!("parser/manifest.toml")),
@@ -68,7 +69,8 @@ impl Language for Rust {
             World::Enricher => ENRICHER,
             World::Autoscaler => AUTOSCALER,
         };
-        let shared = [(".gitignore", IGNORED), ("Cargo.lock", sdk::LOCK), ("wit/tidemill.wit", WIT)];
+        let shared =
+            [("README.md", README), (".gitignore", IGNORED), ("Cargo.lock", sdk::LOCK), ("wit/tidemill.wit", WIT)];
         let cases = template::cases(world);
         own.iter().chain(cases).chain(&shared).chain(sdk::FILES).copied().collect()
     }

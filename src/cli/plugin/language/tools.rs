@@ -57,6 +57,8 @@ impl Tool {
         let mut words = self.words.iter();
         let mut command = Command::new(words.next().map_or("".as_ref(), OsString::as_os_str));
         command.args(words).current_dir(folder).stdin(Stdio::null());
+        // Where a tool of Rust was inside itself says nothing about the plugin.
+        command.env("RUST_BACKTRACE", "0");
         command
     }
 
