@@ -4,7 +4,7 @@ use crate::cluster::{Cluster, Fault, LEASE, WEB};
 use crate::mill::{Dice, Mill, finish, patiently, stderr, stdout};
 use serde_json::Value;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 const LAST: &str = "SELECT decided, replicas, reason, clamps FROM tidemill.decisions WHERE event = 'decision' ORDER BY timestamp DESC LIMIT 1";
@@ -391,13 +391,13 @@ fn an_exec_plugin_is_asked_again_once_its_token_has_expired() {
     only_the_leader_wrote(&cluster);
 }
 
-/// A proxy that asks for a client's certificate and speaks TLS to us, as every real cluster does.
+/// A proxy that speaks TLS to us, as every real cluster does, and asks for a client's certificate, or not.
 const TLS: &str = r#"
 import socket, ssl, sys, threading
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain("server.pem", "server.key")
 context.load_verify_locations("ca.pem")
-context.verify_mode = ssl.CERT_REQUIRED
+context.verify_mode = ssl.CERT_REQUIRED if sys.argv[3] == "asks" else ssl.CERT_NONE
 listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
 def pump(one, other):
     try:
@@ -427,25 +427,77 @@ for name in server client; do
   openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile $name.ext -out $name.pem
 done";
 
-#[test]
-fn a_client_certificate_opens_a_server_that_asks_for_one() {
-    let dir = tempfile::tempdir().unwrap();
-    let made = Command::new("sh").args(["-c", CERTIFICATES]).current_dir(dir.path()).output();
+/// Certificates in a folder, and a proxy with them before the API server; nothing where it cannot be had.
+fn encrypted(cluster: &Cluster, dir: &Path, asks: &str) -> Option<(Child, u16)> {
+    let made = Command::new("sh").args(["-c", CERTIFICATES]).current_dir(dir).output();
     if !made.as_ref().is_ok_and(|made| made.status.success()) {
         eprintln!("left out: openssl makes no certificates: {made:?}");
+        return None;
+    }
+    let port = crate::mill::free_port();
+    std::fs::write(dir.join("tls.py"), TLS).unwrap();
+    let arguments = [&port.to_string(), &cluster.port.to_string(), asks];
+    let Ok(proxy) = Command::new("python3").arg("tls.py").args(arguments).current_dir(dir).spawn() else {
+        eprintln!("left out: there is no python3");
+        return None;
+    };
+    assert!(patiently(|| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()));
+    Some((proxy, port))
+}
+
+/// In a mount namespace of its own, where the folder lies where the kubelet puts a pod's service account.
+const POD: &str = "mount -t tmpfs tmpfs /run && mkdir -p /run/secrets/kubernetes.io && \
+                   ln -s \"$0\" /run/secrets/kubernetes.io/serviceaccount && exec \"$@\"";
+
+#[test]
+fn a_pod_signs_in_with_its_service_account() {
+    let dir = tempfile::tempdir().unwrap();
+    let account = dir.path().join("serviceaccount");
+    std::fs::create_dir(&account).unwrap();
+    let in_pod = |command: &[&str]| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "sh", "-c", POD]).arg(&account).args(command);
+        unshare
+    };
+    let permitted = in_pod(&["true"]).output();
+    if !permitted.as_ref().is_ok_and(|done| done.status.success()) {
+        eprintln!("left out: a mount namespace is not permitted: {permitted:?}");
         return;
     }
     let cluster = Cluster::start(1);
+    let Some((mut proxy, port)) = encrypted(&cluster, dir.path(), "does not ask") else { return };
+    std::fs::copy(dir.path().join("ca.pem"), account.join("ca.crt")).unwrap();
+    std::fs::write(account.join("namespace"), "shop").unwrap();
+    let token = account.join("token");
+    cluster.token(&token, "pod", "first");
+
+    let text = pipeline(&cluster, dir.path(), "pod", "");
+    let text: Vec<&str> = text.lines().filter(|line| !line.starts_with("kubeconfig")).collect();
+    cluster.token(&token, "pod", "first");
+    std::fs::write(dir.path().join("pipeline.toml"), text.join("\n")).unwrap();
+    let program = env!("CARGO_BIN_EXE_tidemill");
+    let mut command = in_pod(&[program, "run", "pipeline.toml", "--listen", "127.0.0.1:0"]);
+    command.env("KUBERNETES_SERVICE_HOST", "127.0.0.1").env("KUBERNETES_SERVICE_PORT", port.to_string());
+    command.env("HOME", dir.path()).env_remove("KUBECONFIG").env_remove("TIDEMILL_LOG").env_remove("TIDEMILL_TOKEN");
+    let mill = Mill::spawn(dir.path(), &mut command);
+    offer(&mill, 3);
+    reaches(&cluster, 3);
+    // The kubelet writes a new one before the old one expires.
+    cluster.token(&token, "pod", "second");
+    offer(&mill, 4);
+    reaches(&cluster, 4);
+    only_the_leader_wrote(&cluster);
+    mill.stop();
+    proxy.kill().unwrap();
+    proxy.wait().unwrap();
+}
+
+#[test]
+fn a_client_certificate_opens_a_server_that_asks_for_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(1);
     cluster.lock().anonymous = true;
-    let port = crate::mill::free_port();
-    std::fs::write(dir.path().join("tls.py"), TLS).unwrap();
-    let ports = [port.to_string(), cluster.port.to_string()];
-    let proxy = Command::new("python3").arg("tls.py").args(&ports).current_dir(dir.path()).spawn();
-    let Ok(mut proxy) = proxy else {
-        eprintln!("left out: there is no python3");
-        return;
-    };
-    assert!(patiently(|| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()));
+    let Some((mut proxy, port)) = encrypted(&cluster, dir.path(), "asks") else { return };
     let text = pipeline(&cluster, dir.path(), "anonymous", "");
     let config = |client: &str| {
         let file = |name: &str| dir.path().join(name).display().to_string();
