@@ -4,15 +4,18 @@ use crate::mill::{Mill, finish, patiently, stderr, tidemill};
 use crate::plugins::{configured, library, test_plugin};
 use arrow::array::{ArrayRef, AsArray, BinaryArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
+use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tidemill::clock::Clock;
-use tidemill::event::{Batch, Kind};
-use tidemill::pipeline::Stage;
+use tidemill::error::Error;
+use tidemill::event::{Accepted, Ack, Batch, Delivery, Kind, TableName};
 use tidemill::pipeline::config::OnError;
 use tidemill::pipeline::stage::Outcome;
+use tidemill::pipeline::{Lane, Node, Plan, Stage};
 use tidemill::plugin::{Configured, Instance, Library, Limits};
+use tidemill::store::Append;
 use tidemill::units::ByteSize;
 
 pub fn events(bodies: &[String]) -> Batch {
@@ -329,6 +332,43 @@ fn on_error_pass_drop_and_stop() {
     mill.wait_for("SELECT count(*) FROM events", 99);
     assert_eq!(mill.number("SELECT count(*) FROM tidemill.dead_letters"), 1);
     mill.stop();
+}
+
+#[test]
+fn a_delivery_that_was_refused_or_repeated_is_not_remembered() {
+    let (library, clock) = (library(), Clock::held(0));
+    let stage = stage(&library, "dedupe", "{}", clock.clone());
+    let table = TableName::user("events").unwrap();
+    let plan = Plan {
+        source: "test".into(),
+        first: vec![Node::Stage("once".into())],
+        stages: [("once".to_owned(), (stage, vec![Node::Table("events".into())]))].into(),
+        tables: [("events".to_owned(), table)].into(),
+    };
+    // A disk that is full at first, and then one that has seen the key.
+    let stored = |repeated| Ok(Accepted { repeated, ..Accepted::default() });
+    let answers = Mutex::new(VecDeque::from([
+        Err(Error::invalid("the disk is full")),
+        stored(false),
+        stored(true),
+        stored(false),
+    ]));
+    let rows = Arc::new(Mutex::new(Vec::new()));
+    let seen = rows.clone();
+    let submit = move |append: Append, ack: Ack| {
+        seen.lock().unwrap().push(append.tables.iter().map(|(_, _, rows)| rows.num_rows()).sum::<usize>());
+        ack.answer(answers.lock().unwrap().pop_front().unwrap());
+    };
+    let mut lane = Lane::new(plan, clock, Arc::new(submit));
+    for body in ["a", "a", "b", "b"] {
+        let (ack, _answer) = Ack::new();
+        let batch = events(&[body.to_owned()]);
+        let source = "test".into();
+        let delivery =
+            Delivery { source, batch, dead: vec![], positions: vec![], key: None, patient: false, replay: None, ack };
+        lane.take(delivery).unwrap();
+    }
+    assert_eq!(*rows.lock().unwrap(), [1, 1, 1, 1]);
 }
 
 #[test]

@@ -24,8 +24,8 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, TryLockError};
 
 /// A scaler's questions to the query engine.
 pub(super) struct Asker {
@@ -57,34 +57,33 @@ pub async fn ask(engine: &query::Engine, sql: &str, rows_max: u64) -> Result<Rec
     Ok(all.slice(0, all.num_rows().min(usize::try_from(rows_max).unwrap_or(usize::MAX))))
 }
 
-/// A scaler's plugin: called on a thread for blocking work, taken back afterwards.
+/// A scaler's plugin, called on a thread for blocking work. Where nobody waits for its answer any longer it works on, and is free for a
+/// later tick.
 pub(super) struct PluginDecider {
-    instance: Option<Instance>,
+    instance: Arc<Mutex<Instance>>,
     hash: String,
 }
 
 impl PluginDecider {
     pub fn new(instance: Instance) -> PluginDecider {
-        PluginDecider { hash: instance.configured().plugin.sha256().to_owned(), instance: Some(instance) }
+        let hash = instance.configured().plugin.sha256().to_owned();
+        PluginDecider { hash, instance: Arc::new(Mutex::new(instance)) }
     }
 }
 
 impl Decide for PluginDecider {
     fn decide(&mut self, request: Request) -> BoxFuture<'_, Result<Proposal>> {
-        Box::pin(async move {
-            let mut instance = self
-                .instance
-                .take()
-                .ok_or_else(|| Error::new(ErrorKind::Unavailable, "the plugin is still busy with the tick before"))?;
-            let (instance, proposal) = tokio::task::spawn_blocking(move || {
-                let proposal = instance.decide(&request);
-                (instance, proposal)
-            })
-            .await
-            .map_err(|error| Error::internal(format!("a decision was lost: {error}")))?;
-            self.instance = Some(instance);
-            proposal.map_err(|fault| Error::new(ErrorKind::Foreign, fault.message))
-        })
+        let instance = self.instance.clone();
+        let busy = || Error::new(ErrorKind::Unavailable, "the plugin is still busy with the tick before");
+        let work = tokio::task::spawn_blocking(move || {
+            let mut instance = match instance.try_lock() {
+                Ok(instance) => instance,
+                Err(TryLockError::Poisoned(instance)) => instance.into_inner(),
+                Err(TryLockError::WouldBlock) => return Err(busy()),
+            };
+            instance.decide(&request).map_err(|fault| Error::new(ErrorKind::Foreign, fault.message))
+        });
+        Box::pin(async move { work.await.map_err(|error| Error::internal(format!("a decision was lost: {error}")))? })
     }
 
     fn plugin_hash(&self) -> &str {
@@ -248,5 +247,63 @@ impl TailDoor for Tailer {
         writer.finish()?;
         let rows = serde_json::from_slice(&writer.into_inner()).unwrap_or_default();
         Ok(Rows { next, skipped, rows })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::{Account, Configured, Limits};
+    use std::time::Duration;
+
+    const PARSER: &str = include_str!("../../tests/zoo/parser.wat");
+
+    /// An autoscaler that loops.
+    fn looping() -> PluginDecider {
+        let library = crate::app::library(None).unwrap();
+        let (before, _) = PARSER.split_once("(func (export \"tidemill:plugin/parsing").unwrap();
+        let decides = "(func (export \"tidemill:plugin/autoscaling@0.1.0#decide\") (param i32) (result i32)\n\
+                       (loop $l (br $l)) unreachable))";
+        let bytes = wat::parse_str(before.to_owned() + decides).unwrap();
+        let configured = Configured {
+            stage: "web".into(),
+            plugin: library.load("looping", "test", &bytes).unwrap(),
+            settings: "{}".to_owned(),
+            limits: Limits { time: Span(Duration::from_millis(300)), ..Limits::default() },
+            tables: Arc::default(),
+            account: Arc::new(Account::default()),
+        };
+        PluginDecider::new(Instance::new(library.engine(), configured).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_plugin_that_nobody_waits_for_is_free_again() {
+        let mut decider = looping();
+        let request = Request {
+            now: 1,
+            workload: "web".into(),
+            replicas: 1,
+            ready: 1,
+            min: 1,
+            max: 9,
+            members: Vec::new(),
+            signals: Vec::new(),
+            decisions: Vec::new(),
+            advice: Vec::new(),
+            state: Vec::new(),
+        };
+        let given_up = tokio::time::timeout(Duration::from_millis(50), decider.decide(request.clone())).await;
+        assert!(given_up.is_err());
+        let busy = decider.decide(request.clone()).await.unwrap_err().to_string();
+        assert!(busy.contains("still busy with the tick before"), "{busy}");
+        let mut said = busy;
+        for _ in 0..100 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            said = decider.decide(request.clone()).await.unwrap_err().to_string();
+            if !said.contains("still busy") {
+                break;
+            }
+        }
+        assert!(said.contains("more than 300ms of processor time"), "{said}");
     }
 }

@@ -1,11 +1,13 @@
 //! a source's lane: its deliveries in order, each through every stage it reaches, into one append
 //!
 //! A lane is a thread of its own. It does not wait for an append to be safe before it takes the next delivery: the store keeps the
-//! order, and the delivery's own promise tells the source.
+//! order, and the delivery's own promise tells the source. Only where a stage remembers and the append may be refused, it waits.
+//!
+//! **Never:** a stage remembers a delivery that was refused, or one twice that was sent twice.
 
 use super::config::OnError;
 use super::graph::Node;
-use super::stage::{Outcome, Stage};
+use super::stage::{Outcome, Remembered, Stage};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::columns::{BODY, RAW};
@@ -92,11 +94,13 @@ impl Lane {
             Some(replay) => vec![Node::Stage(replay.stage().to_owned())],
             None => self.plan.first.clone(),
         };
+        let before: Vec<Remembered> = self.plan.stages.values().map(|(stage, _)| stage.remembered()).collect();
         let outcome = match &delivery.replay {
             Some(Replay::Rows { stage, into: Some(table) }) => self.only(stage, table, &delivery.batch, &mut yielded),
             Some(_) | None => self.flow(&first, &delivery.batch, &mut yielded),
         };
         if let Err(error) = outcome {
+            self.recall(before);
             // Letters that fail again stay where they are: no source has to stop for them.
             let stop = error.kind() == ErrorKind::Foreign && delivery.replay.is_none();
             ack.answer(Err(error.clone()));
@@ -131,8 +135,24 @@ impl Lane {
                 append.positions.push(Position { name: state_name(name, &self.plan.source), value });
             }
         }
-        (self.submit)(append, ack);
+        let remembers = self.plan.stages.values().any(|(stage, _)| stage.keeps_state());
+        if append.patient || !remembers {
+            (self.submit)(append, ack);
+            return Ok(());
+        }
+        // What may be refused, or is known already, and is sent again must find the states as they were: the next delivery waits.
+        let (stored, answer) = Ack::new();
+        (self.submit)(append, stored);
+        let answer = answer.blocking_recv().unwrap_or_else(|_| Err(Error::internal("an append was never answered")));
+        if !answer.as_ref().is_ok_and(|accepted| !accepted.repeated) {
+            self.recall(before);
+        }
+        ack.answer(answer);
         Ok(())
+    }
+
+    fn recall(&mut self, before: Vec<Remembered>) {
+        self.plan.stages.values_mut().zip(before).for_each(|((stage, _), remembered)| stage.recall(remembered));
     }
 
     /// Runs one stage, and puts all it makes into one table.

@@ -62,6 +62,12 @@ pub struct Stage {
     left: Option<(u64, Option<Vec<u8>>)>,
 }
 
+/// What a stage remembered at one moment.
+pub struct Remembered {
+    state: Option<Vec<u8>>,
+    forget: bool,
+}
+
 /// An instance of a version.
 struct Seat {
     instance: Instance,
@@ -170,6 +176,21 @@ impl Stage {
     /// The state that its last batch left.
     pub fn state(&self) -> Option<&[u8]> {
         self.state.as_deref()
+    }
+
+    /// What it remembers, to be given back where a delivery comes to nothing.
+    pub fn remembered(&self) -> Remembered {
+        Remembered { state: self.state.clone(), forget: self.forget }
+    }
+
+    /// As if what came since had never been.
+    pub fn recall(&mut self, remembered: Remembered) {
+        (self.state, self.forget) = (remembered.state, remembered.forget);
+    }
+
+    /// Whether its answers depend on what came before.
+    pub fn keeps_state(&self) -> bool {
+        self.seat.instance.contract().keeps_state || self.forget
     }
 
     /// The state to commit with the batch, if the plugin keeps any; empty once where the one before did and this one does not.
