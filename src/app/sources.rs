@@ -21,6 +21,7 @@ use crate::store::{Append, Store};
 use crate::telemetry::{Logs, Metrics};
 use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -226,7 +227,9 @@ impl Sources {
         files.peek().is_some()
             && files.all(|at| {
                 let standings = at.progress.standings();
-                let settled = standings.iter().all(|(_, at)| at.caught_up_at > 0 || !at.error.is_empty());
+                // Before its first look is over a source knows of nothing.
+                let settled = !standings.is_empty()
+                    && standings.iter().all(|(_, at)| at.caught_up_at > 0 || !at.error.is_empty());
                 let some_read = standings.iter().any(|(_, at)| at.caught_up_at > 0);
                 settled && (some_read || patience_over)
             })
@@ -262,7 +265,11 @@ impl Sources {
         let (failed, quiet) = (starting.failed.clone(), starting.is_ours(name));
         let work = move || {
             let _quiet = quiet.then(|| crate::telemetry::quiet().entered());
-            if let Err(error) = lane.run(waiting) {
+            let ran = std::panic::catch_unwind(AssertUnwindSafe(|| lane.run(waiting)));
+            let ran = ran.unwrap_or_else(|_| {
+                Err(Error::internal("a source's lane panicked; what was under way was not stored"))
+            });
+            if let Err(error) = ran {
                 let _ = failed.send(Some(error));
             }
         };

@@ -128,16 +128,7 @@ fn origin(origin: Option<Vec<u32>>, errors: &[RowError], rows: usize) -> Option<
 fn weigh(input: &Batch, origin: Option<&UInt32Array>, output_max: ByteSize) -> Result<(), Fault> {
     let Some(origin) = origin else { return Ok(()) };
     let mut lengths = vec![0usize; input.columns.num_rows()];
-    for column in input.columns.columns() {
-        let offsets = match column.data_type() {
-            DataType::Utf8 => column.as_string::<i32>().offsets(),
-            DataType::Binary => column.as_binary::<i32>().offsets(),
-            _ => continue,
-        };
-        for (length, bytes) in lengths.iter_mut().zip(offsets.lengths()) {
-            *length += bytes;
-        }
-    }
+    input.columns.columns().iter().for_each(|column| add_lengths(&mut lengths, column));
     let length = |row: u32| lengths.get(row as usize).copied().unwrap_or(0);
     let made: usize = origin.values().iter().map(|row| length(*row)).fold(0, usize::saturating_add);
     // As many as came in are there already.
@@ -151,6 +142,30 @@ fn weigh(input: &Batch, origin: Option<&UInt32Array>, output_max: ByteSize) -> R
             backtrace: None,
         }),
         false => Ok(()),
+    }
+}
+
+/// Adds the bytes of each row; of what has no offsets the mean.
+fn add_lengths(lengths: &mut [usize], column: &ArrayRef) {
+    let texts = |column: &ArrayRef| match column.data_type() {
+        DataType::Utf8 => Some(column.as_string::<i32>().offsets().clone()),
+        DataType::Binary => Some(column.as_binary::<i32>().offsets().clone()),
+        _ => None,
+    };
+    if let Some(offsets) = texts(column) {
+        lengths.iter_mut().zip(offsets.lengths()).for_each(|(length, bytes)| *length += bytes);
+    } else if let Some(map) = column.as_map_opt() {
+        for offsets in [map.keys(), map.values()].into_iter().filter_map(texts) {
+            let at =
+                |entry: i32| usize::try_from(entry).ok().and_then(|entry| offsets.get(entry)).copied().unwrap_or(0);
+            for (length, row) in lengths.iter_mut().zip(map.offsets().windows(2)) {
+                *length += usize::try_from(at(row[1]) - at(row[0])).unwrap_or(0);
+            }
+        }
+    } else {
+        let all = column.to_data().get_slice_memory_size().unwrap_or(0);
+        let each = all.div_ceil(lengths.len().max(1));
+        lengths.iter_mut().for_each(|length| *length += each);
     }
 }
 
@@ -244,4 +259,33 @@ fn put(batch: &RecordBatch, rows: usize, made: Vec<(String, ArrayRef)>) -> Resul
     }
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{BooleanArray, Int64Array, MapBuilder, StringArray, StringBuilder};
+
+    #[test]
+    fn every_column_weighs() {
+        let weigh = |column: ArrayRef| {
+            let mut lengths = vec![0; column.len()];
+            add_lengths(&mut lengths, &column);
+            lengths
+        };
+        assert_eq!(weigh(Arc::new(StringArray::from(vec![Some("four"), None, Some("")]))), [4, 0, 0]);
+        assert_eq!(weigh(Arc::new(Int64Array::from(vec![1, 2, 3]))), [8, 8, 8]);
+        assert_eq!(weigh(Arc::new(BooleanArray::from(vec![true; 16]))), [1; 16]);
+        let mut labels = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
+        labels.keys().append_value("host");
+        labels.values().append_value("a".repeat(1000));
+        labels.append(true).unwrap();
+        labels.append(false).unwrap();
+        labels.keys().append_value("a");
+        labels.values().append_value("b");
+        labels.append(true).unwrap();
+        let labels = labels.finish();
+        assert_eq!(weigh(Arc::new(labels.slice(1, 2))), [0, 2]);
+        assert_eq!(weigh(Arc::new(labels)), [1004, 0, 2]);
+    }
 }

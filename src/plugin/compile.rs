@@ -11,7 +11,7 @@ use super::engine::{first_line, settings};
 use super::wrap;
 use crate::error::{Error, Result};
 use crate::units::{ByteSize, Span};
-use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -134,11 +134,16 @@ pub fn serve(memory_bytes: u64, time_seconds: u64) -> Result<()> {
 }
 
 fn limit(memory_bytes: u64, time_seconds: u64) -> Result<()> {
-    let to = |most: u64| Rlimit { current: Some(most), maximum: Some(most) };
     // The first second beyond the limit ends it with a signal of its own, which says why; the next one ends it for certain.
-    let time = Rlimit { current: Some(time_seconds), maximum: Some(time_seconds + 1) };
-    let limits = [(Resource::As, to(memory_bytes)), (Resource::Cpu, time), (Resource::Core, to(0))];
-    for (resource, limit) in limits {
+    let limits = [
+        (Resource::As, memory_bytes, memory_bytes),
+        (Resource::Cpu, time_seconds, time_seconds + 1),
+        (Resource::Core, 0, 0),
+    ];
+    for (resource, current, maximum) in limits {
+        // Nobody may have more than was left to us.
+        let most = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+        let limit = Rlimit { current: Some(current.min(most)), maximum: Some(maximum.min(most)) };
         setrlimit(resource, limit).map_err(|error| Error::io("cannot limit the compiler", error.into()))?;
     }
     // Neither is needed for safety.
@@ -202,9 +207,15 @@ fn how_it_ended(ended: ExitStatus, late: bool, limits: CompileLimits, words: &[u
     if late {
         return format!("it does not compile: that took longer than {}", limits.wait);
     }
-    // The kernel's second, harder signal comes where the first was not heard in time.
-    if is(Signal::XCPU) || is(Signal::KILL) {
+    if is(Signal::XCPU) {
         return format!("it does not compile: that needed more than {} of processor time", limits.time);
+    }
+    // The kernel's second, harder signal where the first was not heard in time; or the kernel was out of memory.
+    if is(Signal::KILL) {
+        return format!(
+            "it does not compile: the compiler was killed, for more than {} of processor time or for want of memory",
+            limits.time
+        );
     }
     if words.contains("memory allocation of") || words.contains("Cannot allocate memory") {
         return format!("it does not compile: that needed more than {} of memory", limits.memory);
@@ -232,6 +243,10 @@ mod tests {
             how_it_ended(ExitStatus::from_raw(wait_status), late, limits, words.as_bytes())
         };
         assert_eq!(told(9, true, ""), "it does not compile: that took longer than 15m");
+        assert_eq!(
+            told(9, false, ""),
+            "it does not compile: the compiler was killed, for more than 5m of processor time or for want of memory"
+        );
         assert_eq!(told(24, false, ""), "it does not compile: that needed more than 5m of processor time");
         assert_eq!(
             told(6, false, "memory allocation of 16777216 bytes failed\n"),

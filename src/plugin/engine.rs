@@ -60,7 +60,10 @@ impl Engine {
         // Where address space is limited the pool cannot be had: an instance then maps its own memory.
         let pooled = wasmtime::Engine::new(config.clone().allocation_strategy(pool()));
         let wasmtime = pooled
-            .or_else(|_| wasmtime::Engine::new(&config))
+            .or_else(|error| {
+                tracing::warn!(error = first_line(&error), "no pool of instances can be had; each maps its own memory");
+                wasmtime::Engine::new(&config)
+            })
             .map_err(|error| Error::internal(format!("the WebAssembly engine does not start: {error}")))?;
         let linker = host::linker(&wasmtime)?;
         let ticker = Arc::new(Ticker { running: AtomicUsize::new(0), asleep: Mutex::new(false), wake: Condvar::new() });

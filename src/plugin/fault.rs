@@ -72,6 +72,9 @@ fn meaning(error: &wasmtime::Error, host: &Host, while_it_ran: bool) -> (FaultKi
         Some(Spent::Bytes) => return too_many_bytes(),
         None => (),
     }
+    if error.downcast_ref::<wasmtime::PoolConcurrencyLimitError>().is_some() {
+        return (FaultKind::Memory, format!("there is no room for another instance: {error}, of all plugins together"));
+    }
     let trap = error.downcast_ref::<Trap>();
     if trap == Some(&Trap::Interrupt) {
         let (given, most) = (host.time_max, limits.time.0);

@@ -224,7 +224,7 @@ impl Texts {
     }
 }
 
-/// Slices of a column as plain text, so many bytes. A null's slice has no bytes.
+/// Slices of a column as plain text, so many bytes. A null's slice is read like any other: the SDKs give it no bytes.
 fn cut_out(slices: &Slices, nulls: Option<NullBuffer>, input: &RecordBatch, bytes: usize) -> Result<ArrayRef, String> {
     let Slices { of, spans, extra } = slices;
     let source = match input.column_by_name(of) {

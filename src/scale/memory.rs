@@ -31,6 +31,9 @@ pub struct Memory {
     /// the identity of the shadow that was promoted, if one was
     #[serde(default)]
     pub promoted: Option<String>,
+    /// the absence that is heeded: when the life before it had its last tick, and the one after it its first
+    #[serde(default)]
+    pub away: Option<(i64, i64)>,
     /// the latest decisions, as the plugin is shown them
     #[serde(default)]
     pub recent: Vec<Recent>,
@@ -114,6 +117,7 @@ mod tests {
             history: History::begin(5, 3),
             order: Some(Order { replicas: 4, until: 9, why: "a sale".to_owned() }),
             promoted: Some("abc:def".to_owned()),
+            away: Some((1, 4)),
             recent: vec![Recent { at: 1, replicas: 2, proposed: None, decided: 3, reason: "load".to_owned() }],
         };
         let position = memory.position("web").unwrap();

@@ -91,8 +91,6 @@ pub struct Scaler {
     remembered: bool,
     /// whether nothing was remembered at all
     first: bool,
-    /// when the life before had its last tick, and this one its first
-    away: Option<(i64, i64)>,
     /// the last tick's number; ticks only grow, whatever the clock does
     tick: i64,
     orders: mpsc::Receiver<Handed>,
@@ -156,7 +154,6 @@ impl Scaler {
             started: false,
             remembered,
             first,
-            away: None,
             tick: 0,
             orders,
             standing,
@@ -264,10 +261,9 @@ impl Scaler {
     /// While nobody was here nothing was collected, and a query may reach back to that: for twice as long nothing is taken away for
     /// what it shows.
     fn doubt_after_absence(&mut self, answers: &mut [Answer]) {
-        let Some((left, back)) = self.away else { return };
-        let gone = back.saturating_sub(left).max(0);
-        if self.tick.saturating_sub(back) >= gone.saturating_mul(2).min(nanos(ABSENCE_MAX)) {
-            self.away = None;
+        let Some((left, back)) = self.memory.away else { return };
+        if self.tick >= heeded_until((left, back)) {
+            self.memory.away = None;
             return;
         }
         let span = humantime::format_duration(Duration::from_secs_f64(seconds(left, back).max(0.1).round()));
@@ -431,7 +427,9 @@ impl Scaler {
 
     /// The first decision of a life: the number that was last decided, or the initial one.
     async fn start(&mut self) -> Option<Decision> {
-        self.away = self.memory.recent.last().map(|last| (last.at, self.tick));
+        let away = self.memory.recent.last().map(|last| (last.at, self.tick));
+        // The one before may have been the longer one.
+        self.memory.away = self.memory.away.into_iter().chain(away).max_by_key(|away| heeded_until(*away));
         if self.parts.actuator.shared() {
             return self.start_shared().await;
         }
@@ -650,6 +648,12 @@ impl Scaler {
 }
 
 /// A replica as the plugins are shown it.
+/// Until when an absence is heeded: for twice as long, within a limit.
+fn heeded_until((left, back): (i64, i64)) -> i64 {
+    let gone = back.saturating_sub(left).max(0);
+    back.saturating_add(gone.saturating_mul(2).min(nanos(ABSENCE_MAX)))
+}
+
 fn member(replica: &ReplicaStatus) -> Member {
     Member {
         name: replica.number.to_string(),

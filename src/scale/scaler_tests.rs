@@ -369,6 +369,32 @@ async fn after_an_absence_nothing_is_taken_for_twice_as_long() {
 }
 
 #[tokio::test]
+async fn a_second_restart_forgets_no_absence() {
+    let (world, clock) = (world(4), Clock::held(0));
+    let mut first = scaler(&world, &clock, "", None);
+    first.tick().await.unwrap();
+    first.tick().await.unwrap();
+    settle(&mut first).await;
+    drop(first);
+    let last = |world: &Shared| Some(Memory::read(&world.lock().position.clone().unwrap().value).unwrap());
+    world.lock().proposes = Some(1);
+    clock.advance(Duration::from_secs(60));
+    let mut second = scaler(&world, &clock, "", last(&world));
+    second.tick().await.unwrap();
+    clock.advance(Duration::from_secs(1));
+    second.tick().await.unwrap();
+    settle(&mut second).await;
+    drop(second);
+    clock.advance(Duration::from_secs(1));
+    let mut third = scaler(&world, &clock, "", last(&world));
+    for (passes, replicas) in [(0, 4), (117, 4), (2, 1)] {
+        clock.advance(Duration::from_secs(passes));
+        let decision = third.tick().await.unwrap();
+        assert_eq!(decision.replicas, replicas, "{}", decision.reason);
+    }
+}
+
+#[tokio::test]
 async fn a_failed_application_is_tried_again_at_the_next_tick() {
     let (world, clock) = (world(1), Clock::held(0));
     let mut scaler = scaler(&world, &clock, "", None);

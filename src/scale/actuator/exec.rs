@@ -4,7 +4,7 @@
 //!     observe ─► prints how many there are: `3`, or `3 2` if two of them are ready
 //!
 //! **Always:** the environment is what is declared and `TIDEMILL_…`, standard input is empty, no shell is between.
-//! **Never:** a command outlives its time; what it started dies with it. When tidemill is killed, the command is.
+//! **Never:** a command outlives its time; where it runs out of it, what it started dies with it. When tidemill is killed, the command is.
 
 use super::remote::{Deliver, Delivered, Errand, Newer, Patience, Remote, Seen};
 use super::spawner::Spawner;

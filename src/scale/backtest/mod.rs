@@ -101,7 +101,7 @@ impl Setup {
         if self.every <= 0 || self.bucket <= 0 || self.until <= self.from {
             return wrong("there is no time to try: the end is not after the begin");
         }
-        if (self.until - self.from) / self.every.min(STEP) > TICKS_MAX {
+        if (self.until - self.from).saturating_add(self.warm_up) / self.every.min(STEP) > TICKS_MAX {
             return wrong(
                 "that is too long to be tried tick by tick; choose less with --from and --to, or a longer --every",
             );

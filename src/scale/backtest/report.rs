@@ -162,6 +162,9 @@ impl Report {
     }
 
     pub(super) fn failed(&mut self, now: i64, error: &Error) {
+        if now < self.from {
+            return;
+        }
         self.failures += 1;
         if self.first_failure.is_none() {
             let at = chrono::DateTime::from_timestamp_nanos(now).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
