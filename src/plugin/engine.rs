@@ -6,7 +6,7 @@
 
 use super::backtrace;
 use super::compile::Compiler;
-use super::host::{self, Host, PARTS_MAX};
+use super::host::{self, Host, MEMORIES_MAX, PARTS_MAX, TABLES_MAX};
 use super::limits::TABLE_ELEMENTS_MAX;
 use crate::error::{Error, Result};
 use sha2::{Digest, Sha256};
@@ -148,11 +148,11 @@ pub(super) fn settings(watched: bool) -> wasmtime::Config {
 fn pool() -> wasmtime::PoolingAllocationConfig {
     let mut pool = wasmtime::PoolingAllocationConfig::new();
     pool.total_component_instances(INSTANCES_MAX).total_core_instances(u32::MAX).total_memories(INSTANCES_MAX);
-    pool.total_tables(INSTANCES_MAX).table_elements(TABLE_ELEMENTS_MAX).max_memory_size(4 << 30);
+    pool.total_tables(4 * INSTANCES_MAX).table_elements(TABLE_ELEMENTS_MAX).max_memory_size(4 << 30);
     pool.max_core_instances_per_component(PARTS_MAX)
-        .max_memories_per_component(PARTS_MAX)
-        .max_tables_per_component(PARTS_MAX);
-    pool.max_tables_per_module(PARTS_MAX).max_memories_per_module(PARTS_MAX);
+        .max_memories_per_component(MEMORIES_MAX)
+        .max_tables_per_component(TABLES_MAX);
+    pool.max_tables_per_module(TABLES_MAX).max_memories_per_module(MEMORIES_MAX);
     pool.max_component_instance_size(VM_BYTES_MAX).max_core_instance_size(VM_BYTES_MAX);
     pool.linear_memory_keep_resident(KEPT_BYTES).table_keep_resident(KEPT_BYTES);
     pool

@@ -19,8 +19,12 @@ const LINE_BYTES_MAX: usize = 4096;
 const PANIC: &str = "panicked at ";
 /// Keys of a lookup between two looks at the clock.
 const KEYS_A_LOOK: usize = 4096;
-/// Core instances, memories and tables that one component may consist of; what they hold together is limited elsewhere.
+/// Core modules that one component may consist of: an interpreter with its libraries has dozens.
 pub(super) const PARTS_MAX: u32 = 1000;
+/// Memories of one component; what they hold together is limited elsewhere.
+pub(super) const MEMORIES_MAX: u32 = 8;
+/// Tables of one component; what they hold together is limited elsewhere.
+pub(super) const TABLES_MAX: u32 = 32;
 
 /// The state of one instance on our side.
 pub(super) struct Host {
@@ -91,11 +95,11 @@ impl ResourceLimiter for Host {
     }
 
     fn tables(&self) -> usize {
-        PARTS_MAX as usize
+        TABLES_MAX as usize
     }
 
     fn memories(&self) -> usize {
-        PARTS_MAX as usize
+        MEMORIES_MAX as usize
     }
 }
 
