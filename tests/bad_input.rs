@@ -243,6 +243,7 @@ fn types_are_followed_from_plugin_to_plugin_to_table_to_signal() {
         ("SELECT method AS value FROM access LIMIT 1", "the column `value` of its answer is utf8"),
         ("SELECT max(timestamp) AS value FROM access", "the column `value` of its answer is timestamp"),
         ("SELECT method, path FROM access LIMIT 1", "its answer has no number (`method` is utf8, `path` is utf8)"),
+        ("SELECT 1.0 AS a, 2.0 AS b", "its answer has several numbers (`a`, `b`); call the one that counts `value`"),
         (
             "SELECT plugin_parse('access-log', body)['path'] AS value FROM access",
             "the column `value` of its answer is utf8",

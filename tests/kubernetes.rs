@@ -323,7 +323,7 @@ fn a_hanging_server_stops_neither_ticks_nor_the_end() {
     // One that starts while the server hangs knows nothing, so it decides nothing.
     let writes = cluster.lock().writes.len();
     let mill = start(&cluster, dir.path(), "b", "");
-    mill.wait_for("SELECT CAST(count(*) > 2 AS BIGINT) FROM tidemill.decisions WHERE event = 'found' AND body LIKE 'Not started yet: %'", 1);
+    mill.wait_for("SELECT CAST(count(*) > 2 AS BIGINT) FROM tidemill.decisions WHERE event = 'waiting' AND body LIKE 'Not started yet: %'", 1);
     assert_eq!(cluster.lock().writes.len(), writes);
     cluster.fail(|_| Fault::None);
     mill.wait_for(

@@ -444,7 +444,15 @@ fn no_figure(checked: &query::Checked) -> Option<String> {
                 all.join(", ")
             ))
         }
-        Some(_) | None => None,
+        None => {
+            let numbers: Vec<String> =
+                fields.iter().filter(|field| number(field)).map(|field| format!("`{}`", field.name())).collect();
+            (numbers.len() > 1).then(|| {
+                let all = numbers.join(", ");
+                format!("its answer has several numbers ({all}); call the one that counts `value`: … AS value")
+            })
+        }
+        Some(_) => None,
     }
 }
 

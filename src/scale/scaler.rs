@@ -436,7 +436,11 @@ impl Scaler {
         let status = self.parts.actuator.status();
         if self.first {
             if !status.unknown.is_empty() {
-                self.wait(&status.unknown).await;
+                let words = format!(
+                    "Nothing is decided yet: how many replicas {} has is not known ({}), and a first start takes none away.",
+                    self.who.workload, status.unknown
+                );
+                self.wait(words).await;
                 return None;
             }
             // What runs already (others may have started it) is not taken away by a first start.
@@ -489,11 +493,7 @@ impl Scaler {
     }
 
     /// Says that nothing is decided before it is known how many replicas there are.
-    async fn wait(&mut self, unknown: &str) {
-        let words = format!(
-            "Nothing is decided yet: how many replicas {} has is not known ({unknown}), and a first start takes none away.",
-            self.who.workload
-        );
+    async fn wait(&mut self, words: String) {
         self.standing.send_replace(Standing::waiting(&self.who.workload, self.every, &words));
         let recorded = match waiting_row(&self.who, self.tick, &words) {
             Ok(row) => self.append(row, None).await,
@@ -508,8 +508,7 @@ impl Scaler {
     async fn start_shared(&mut self) -> Option<Decision> {
         let status = self.parts.actuator.status();
         let Some(found) = status.found else {
-            let words = format!("Not started yet: {}.", status.standby);
-            self.tell_found(self.memory.decided, &words, None).await?;
+            self.wait(format!("Not started yet: {}.", status.standby)).await;
             return None;
         };
         let words = format!("Started: {} found, and decisions go on from there.", replicas(found));

@@ -147,6 +147,9 @@ impl Backtest {
             return Ok(tell(&mistakes));
         }
         let scaler = chosen(&config.scalers, self.scaler.as_deref())?;
+        if !(self.plant.cost.is_finite() && self.plant.cost >= 0.0) {
+            return Err(Error::invalid(format!("--cost is {}; it is an amount of money", self.plant.cost)));
+        }
         if let Some(path) = &self.svg {
             // A picture that cannot be written is told before the work, not after it.
             let file = std::fs::OpenOptions::new().append(true).create(true).open(path);

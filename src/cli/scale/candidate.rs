@@ -71,6 +71,13 @@ impl Tried {
         });
         let advisers: Advisers = advisers.collect::<Result<_>>()?;
         let named: Vec<&str> = config.signals.keys().map(String::as_str).collect();
+        if let (None, Some(name)) = (&self.plugin, self.shown_in_vain(&named)) {
+            let hint = did_you_mean(name, named.iter().copied());
+            return Err(Error::invalid(format!(
+                "--signal {name}: the scaler `{}` has no such signal{hint}",
+                scaler.name
+            )));
+        }
         let mut candidates = Vec::new();
         let changed = self.plugin.is_some() || !self.set.is_empty() || !self.grid.is_empty();
         if !changed || !self.alone {
@@ -118,6 +125,12 @@ impl Tried {
             });
         }
         Ok(candidates)
+    }
+
+    /// A signal of --signal that the scaler has not.
+    fn shown_in_vain(&self, named: &[&str]) -> Option<&str> {
+        let given = self.signal.iter().map(|text| text.split_once('=').map_or(text.as_str(), |(name, _)| name));
+        given.into_iter().find(|name| !named.contains(name))
     }
 
     /// What each of these signals shows, and those that --signal adds.

@@ -47,8 +47,10 @@ impl Explain {
             return Err(nothing(server, &self.name).await);
         }
         for decision in decisions.iter().rev() {
+            // The latest up to it: its own, or an earlier one that may have failed.
             let outcome = format!(
-                "SELECT outcome, seconds FROM tidemill.decisions WHERE scaler = {} AND event = 'outcome' AND tick = {}",
+                "SELECT outcome, seconds, ok, tick, timestamp FROM tidemill.decisions \
+                 WHERE scaler = {} AND event = 'outcome' AND tick <= {} ORDER BY tick DESC LIMIT 1",
                 quoted(&self.name),
                 decision.get("tick").and_then(Value::as_i64).unwrap_or_default()
             );
@@ -125,11 +127,17 @@ fn told(scaler: &str, decision: &Value, outcome: Option<&Value>) -> String {
     if !text("under_way").is_empty() {
         line("under way", text("under_way").to_owned());
     }
-    match outcome {
+    let is_own = |outcome: &&Value| outcome.get("tick") == decision.get("tick");
+    let failed = |outcome: &&Value| outcome.get("ok").and_then(Value::as_bool) == Some(false);
+    match outcome.filter(is_own) {
         Some(outcome) => {
             let words = outcome.get("outcome").and_then(Value::as_str).unwrap_or_default();
             let seconds = outcome.get("seconds").and_then(Value::as_f64).map(took).unwrap_or_default();
             line("done", format!("{words}{seconds}"));
+        }
+        None if outcome.is_some_and(|outcome| failed(&outcome)) => {
+            let of = |name: &str| outcome.and_then(|row| row.get(name)?.as_str()).unwrap_or_default();
+            line("done", format!("nothing new; the last change failed at {}: {}", of("timestamp"), of("outcome")));
         }
         None if before == decided => line("done", "nothing had to be done".to_owned()),
         None => line("done", "it is under way, or a later decision took its place".to_owned()),

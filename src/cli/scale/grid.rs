@@ -57,8 +57,13 @@ impl Change {
 /// Every combination of the axes, each `key=40..80` or `key=a,b`; one empty combination where there is no axis.
 pub(super) fn combinations(axes: &[String]) -> Result<Vec<Vec<Change>>> {
     let mut all = vec![Vec::new()];
-    for axis in axes {
+    for (at, axis) in axes.iter().enumerate() {
         let (key, text) = halves(axis)?;
+        if axes.iter().take(at).any(|earlier| halves(earlier).is_ok_and(|(known, _)| known == key)) {
+            return Err(Error::invalid(format!(
+                "the grid has `{key}` twice; write all its values in one: {key}=4,5,6"
+            )));
+        }
         let values = values(text)?;
         if all.len() * values.len() > COMBINATIONS_MAX {
             return Err(Error::invalid(format!(

@@ -50,9 +50,26 @@ fn items(document: Node) -> Vec<Node> {
     let is_list = matches!(kind, Some(Value::Text(kind)) if kind.ends_with("List"));
     let items = fields.iter().find(|field| field.name == "items").map(|field| &field.node.value);
     match items {
-        Some(Value::List(items)) if is_list => items.clone(),
+        Some(Value::List(items)) if is_list => items.iter().map(|item| with_kind(item.clone(), fields)).collect(),
         _ => vec![document],
     }
+}
+
+/// An item of a typed list, as the API answers it, has no kind of its own: `HorizontalPodAutoscalerList` says it for all.
+fn with_kind(mut item: Node, list: &[Field]) -> Node {
+    let Value::Map(fields) = &mut item.value else { return item };
+    for said in list.iter().filter(|field| ["apiVersion", "kind"].contains(&field.name.as_str())) {
+        let own = match &said.node.value {
+            Value::Text(text) if said.name == "kind" => text.trim_end_matches("List").to_owned(),
+            Value::Text(text) => text.clone(),
+            _ => continue,
+        };
+        if !own.is_empty() && !fields.iter().any(|field| field.name == said.name) {
+            let node = Node { line: said.line, value: Value::Text(own) };
+            fields.push(Field { name: said.name.clone(), line: said.line, node });
+        }
+    }
+    item
 }
 
 impl<'de> Deserialize<'de> for Node {

@@ -116,6 +116,7 @@ async fn nothing(server: &Server, scaler: &str) -> Error {
     let hint = crate::error::did_you_mean(scaler, names.iter().copied());
     match names.is_empty() {
         true => Error::invalid("there is no decision yet: no scaler has run here"),
+        false if names.contains(&scaler) => Error::invalid(format!("`{scaler}` has decided nothing in that time")),
         false => Error::invalid(format!(
             "there is no such decision of a scaler `{scaler}`{hint} (there are: {})",
             names.join(", ")

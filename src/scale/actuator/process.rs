@@ -70,6 +70,9 @@ pub struct Config {
     /// Time for a replica that is stopped to finish the connections that the balancer sent it.
     #[serde(default = "drain", deserialize_with = "within::<0, HOUR, _, _>")]
     pub drain: Span,
+    /// Time between a replica's being told to end (SIGTERM) and its being killed; 3 s while tidemill itself stops.
+    #[serde(default = "stop_timeout", deserialize_with = "within::<10, DAY, _, _>")]
+    pub stop_timeout: Span,
     /// Variables added to the environment of each replica; `{port}` and `{replica}` are filled in.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -100,11 +103,20 @@ fn drain() -> Span {
     Span(Duration::from_secs(10))
 }
 
+fn stop_timeout() -> Span {
+    Span(Duration::from_secs(10))
+}
+
 fn connections_max() -> usize {
     1024
 }
 
 impl Config {
+    /// Until the last replica that starts is healthy, or the last one that stops is gone.
+    fn longest_change(&self) -> Duration {
+        self.start_timeout.0.max(self.drain.0 + self.stop_timeout.0)
+    }
+
     /// What is wrong that no single key can tell.
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
@@ -219,7 +231,7 @@ impl Process {
         let (began, mut changes, mut asked) = (clock.now(), self.plan.board.changes(), self.asked.subscribe());
         let before = self.ask(replicas)?;
         let config = &self.plan.config;
-        let limit = tokio::time::sleep(config.start_timeout.0.max(config.drain.0) + SLACK);
+        let limit = tokio::time::sleep(config.longest_change() + SLACK);
         tokio::pin!(limit);
         loop {
             let list = self.plan.board.list();
@@ -289,7 +301,7 @@ impl Actuator for Process {
 
     fn patience(&self) -> Duration {
         let config = &self.plan.config;
-        config.start_timeout.0.max(config.drain.0) + SLACK + SLACK
+        config.longest_change() + SLACK + SLACK
     }
 
     fn status(&self) -> Status {

@@ -28,10 +28,10 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// Time between a replica's being told to end and its being killed.
-const END_MAX: Duration = Duration::from_secs(5);
-/// The same, and for draining, while tidemill itself is stopping.
+/// Time for draining, and between a replica's being told to end and its being killed, while tidemill itself is stopping.
 const LAST_END_MAX: Duration = Duration::from_secs(3);
+/// Time for one that was killed to be gone.
+const REAPED_MAX: Duration = Duration::from_secs(5);
 /// A replica that ran so long without dying is given its first, short wait again.
 const STEADY: Duration = Duration::from_secs(60);
 /// Checks that may fail in a row before a replica is unready.
@@ -438,7 +438,8 @@ impl Life {
         self.plan.board.change(self.number, Phase::Stopping, |_| {});
         if matches!(running.child.try_wait(), Ok(None)) {
             signal(running.group, Signal::TERM);
-            let end = if self.asked.borrow().stopping { LAST_END_MAX } else { END_MAX };
+            let end = self.plan.config.stop_timeout.0;
+            let end = if self.asked.borrow().stopping { end.min(LAST_END_MAX) } else { end };
             let ended = tokio::select! {
                 _ = running.child.wait() => true,
                 () = sleep(end) => false,
@@ -453,7 +454,7 @@ impl Life {
         // Its children may live on in its process group. The group's number cannot be another's yet: numbers are handed out in
         // turn, and the leader ended only now.
         signal(running.group, Signal::KILL);
-        let _ = tokio::time::timeout(END_MAX, running.child.wait()).await;
+        let _ = tokio::time::timeout(REAPED_MAX, running.child.wait()).await;
         if let Some(cgroup) = running.cgroup.take() {
             cgroup.close().await;
         }

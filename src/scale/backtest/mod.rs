@@ -32,6 +32,8 @@ const STEP: i64 = 1_000_000_000;
 const RECENT_MAX: usize = 16;
 /// Characters of an earlier decision's reason that it is shown.
 const RECENT_CHARS_MAX: usize = 200;
+/// Requests a second that nobody serves.
+const CAPACITY_MAX: f64 = 1e12;
 /// The most ticks of one run.
 const TICKS_MAX: i64 = 50_000_000;
 
@@ -98,7 +100,13 @@ impl Setup {
         if model.service_time >= model.objective {
             return wrong("the objective is not above the service time: no number of replicas would keep it");
         }
-        if self.every <= 0 || self.bucket <= 0 || self.until <= self.from {
+        if model.capacity > CAPACITY_MAX {
+            return wrong("no replica serves more than 1e12 requests a second");
+        }
+        if self.every <= 0 || self.bucket <= 0 {
+            return wrong("the time between decisions and the length of a bucket must be more than 0");
+        }
+        if self.until <= self.from {
             return wrong("there is no time to try: the end is not after the begin");
         }
         if (self.until - self.from).saturating_add(self.warm_up) / self.every.min(STEP) > TICKS_MAX {

@@ -105,6 +105,9 @@ impl Trace {
             let seconds = step as f64 / 1e9;
             points.iter_mut().for_each(|(_, value)| *value /= seconds);
         }
+        if let Some(peak) = form.peak.filter(|peak| !(peak.is_finite() && *peak > 0.0)) {
+            return Err(Error::invalid(format!("the peak is {peak}; it is a rate above 0")));
+        }
         let highest = points.iter().map(|(_, rate)| *rate).fold(0.0, f64::max);
         if let Some(peak) = form.peak.filter(|_| highest > 0.0) {
             points.iter_mut().for_each(|(_, rate)| *rate *= peak / highest);
