@@ -56,8 +56,11 @@ impl Plugin for Step {
             return Err(format!("`margin` is {}; it is a share from 0 to below 1, like 0.1", settings.margin));
         }
         settings.steps.sort_by(|a, b| a.at_least.total_cmp(&b.at_least));
-        if let Some([twice, _]) = settings.steps.array_windows().find(|[a, b]| a.at_least == b.at_least) {
-            return Err(format!("`steps` has two with at_least = {}; one number of replicas goes with it", twice.at_least));
+        if let Some([twice, _]) = settings.steps.windows(2).find(|pair| pair[0].at_least == pair[1].at_least) {
+            return Err(format!(
+                "`steps` has two with at_least = {}; one number of replicas goes with it",
+                twice.at_least
+            ));
         }
         let contract = settings.signal.iter().fold(Contract::new(), Contract::reads);
         Ok((Step { settings }, contract))
