@@ -158,8 +158,9 @@ fn add_lengths(lengths: &mut [usize], column: &ArrayRef) {
         for offsets in [map.keys(), map.values()].into_iter().filter_map(texts) {
             let at =
                 |entry: i32| usize::try_from(entry).ok().and_then(|entry| offsets.get(entry)).copied().unwrap_or(0);
-            for (length, row) in lengths.iter_mut().zip(map.offsets().windows(2)) {
-                *length += usize::try_from(at(row[1]) - at(row[0])).unwrap_or(0);
+            let (begins, ends) = (map.offsets().iter(), map.offsets().iter().skip(1));
+            for (length, (begin, end)) in lengths.iter_mut().zip(begins.zip(ends)) {
+                *length += usize::try_from(at(*end) - at(*begin)).unwrap_or(0);
             }
         }
     } else {

@@ -23,6 +23,8 @@ enum Form {
     Exact(fn(u8) -> bool, usize),
     /// The token follows the beginning: so many characters at least, with a digit among them.
     Behind(usize),
+    /// The token follows the beginning, whatever it looks like.
+    Header,
     /// Three parts with dots between them.
     WebToken,
     /// All up to the line that ends the key.
@@ -32,7 +34,13 @@ enum Form {
 }
 
 /// Beginnings, in lower case; whether case counts; and what follows.
-const FORMS: [(&str, bool, Form); 30] = [
+const FORMS: [(&str, bool, Form); 36] = [
+    ("authorization: bearer ", false, Form::Header),
+    ("authorization: basic ", false, Form::Header),
+    ("authorization\":\"bearer ", false, Form::Header),
+    ("authorization\":\"basic ", false, Form::Header),
+    ("authorization\": \"bearer ", false, Form::Header),
+    ("authorization\": \"basic ", false, Form::Header),
     ("bearer ", false, Form::Behind(16)),
     ("basic ", false, Form::Behind(12)),
     ("eyJ", true, Form::WebToken),
@@ -135,6 +143,11 @@ impl Form {
                 // `Bearer authentication` is no token.
                 let mixed = token.iter().any(u8::is_ascii_digit);
                 (starts_word && mixed && token.len() >= least).then_some((end, end + token.len()))
+            }
+            Form::Header => {
+                let length = run(end, credentials);
+                let token = text[end..end + length].strip_suffix(b".").unwrap_or(&text[end..end + length]);
+                (!token.is_empty()).then_some((end, end + token.len()))
             }
             Form::WebToken => {
                 let first = end + run(end, dashed);

@@ -514,7 +514,9 @@ const WORLDS = {
         let origin = [];
         let isOneToOne = true;
         const { batch, errors } = rowByRow(input, (row, index) => {
-          const answer = made.parseRow(row, context);
+          let answer = made.parseRow(row, context);
+          // A generator's rows, as a list of them.
+          if (typeof answer === "object" && typeof answer?.[Symbol.iterator] === "function") answer = [...answer];
           if (!absent(answer) && !Array.isArray(answer) && typeof answer === "object") {
             rows.push(columnsIn("parseRow", answer));
             origin.push(index);
@@ -639,7 +641,8 @@ function ask(call) {
 }
 
 function find(call, table, key, keys, want) {
-  const packed = pack(keys.map((value) => (absent(value) ? "" : toUtf8(String(value)))));
+  // Where there is none, a key that no row has.
+  const packed = pack(keys.map((value) => toUtf8(absent(value) ? "\0" : String(value))));
   return new Batch({ rows: keys.length, columns: ask(() => call(table, key, packed, want)) });
 }
 
@@ -660,7 +663,11 @@ export function component(made, world) {
     configure(json) {
       try {
         settings = readSettings(made.settings ?? {}, json);
-        const { reads = [], writes = {}, openSchema = false, keepsState = false, produces = "logs" } = made.configure?.(settings) ?? {};
+        const { reads = [], writes = {}, openSchema = false, keepsState = false, produces = "logs", ...unknown } = made.configure?.(settings) ?? {};
+        for (const name of Object.keys(unknown)) {
+          throw new Error(`configure answered with \`${name}\`; there are reads, writes, openSchema, keepsState, produces`);
+        }
+        if (!["logs", "metrics"].includes(produces)) throw new Error(`configure says that it produces \`${produces}\`; there are logs and metrics`);
         for (const [name, type] of Object.entries(writes)) {
           if (!TYPES.includes(type)) throw new Error(`column \`${name}\` is of no type \`${type}\`; there is ${TYPES.join(", ")}`);
         }

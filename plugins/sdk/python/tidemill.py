@@ -205,7 +205,7 @@ class Batch:
         names = self.names
         columns = [self.text(name) if name == "body" else self.column(name) for name in names]
         if not columns:
-            return iter([{} for _ in range(self.rows)])
+            return iter([Row() for _ in range(self.rows)])
         return (Row(zip(names, values)) for values in zip(*columns))
 
 
@@ -468,8 +468,9 @@ def _parse(made, wit_parsing):
                     origin.append(at)
                     continue
                 one_to_one = False
-                several = list(answer or ())
-                if not all(isinstance(one, dict) for one in several):
+                several = answer if answer is not None else ()
+                several = list(several) if hasattr(several, "__iter__") else [several]
+                if isinstance(answer, (str, bytes)) or not all(isinstance(one, dict) for one in several):
                     raise Error(f"parse_row answered {repr(answer)[:60]}; answer a dict, several, or None")
                 rows += several
                 origin += [at] * len(several)
@@ -645,5 +646,6 @@ class tables:
 
 
 def _find(call, table: str, key: str, keys, want: list[str]) -> Batch:
-    packed = _pack_text(["" if value is None else str(value) for value in keys])
+    # Where there is none, a key that no row has.
+    packed = _pack_text(["\0" if value is None else str(value) for value in keys])
     return Batch(wit.Batch(len(packed.offsets) - 1, call(table, key, packed, want)))
