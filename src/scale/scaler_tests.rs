@@ -646,7 +646,7 @@ async fn a_shared_workload_is_gone_on_with_as_it_was_found() {
     assert_eq!(text(world.lock().rows.last().unwrap(), "body").unwrap(), "Not started yet: it cannot be seen.");
     (world.lock().asked, world.lock().unseen, world.lock().standby) = (2, false, String::new());
     assert_eq!(scaler.tick().await.unwrap().replicas, 2);
-    assert_eq!(events(&world), ["found 4", "found 2"], "nothing is applied by a start");
+    assert_eq!(events(&world), ["waiting", "found 2"], "nothing is applied by a start");
     assert_eq!(scaler.tick().await.unwrap().replicas, 5);
     settle(&mut scaler).await;
     world.lock().asked = 3;

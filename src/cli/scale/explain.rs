@@ -181,7 +181,7 @@ mod tests {
             "advice": json!({"shadow": {"replicas": 4, "reason": "always"}}).to_string(),
             "under_way": "the change to 2 replicas has been under way for 9 s",
         });
-        let outcome = json!({"outcome": "started 1 replica", "seconds": 0.5});
+        let outcome = json!({"tick": 2_000_000_000_i64, "outcome": "started 1 replica", "seconds": 0.5, "ok": true});
         let expected = "\
 web at 2026-11-24T18:00:00Z: web 2 → 3 replicas
   why       Load is 450. At most 1 more in one tick.
@@ -195,5 +195,11 @@ web at 2026-11-24T18:00:00Z: web 2 → 3 replicas
   done      started 1 replica in 500 ms
 ";
         assert_eq!(told("web", &decision, Some(&outcome)), expected);
+        let earlier =
+            json!({"tick": 1, "outcome": "it answered 400", "ok": false, "timestamp": "2026-11-24T17:59:00Z"});
+        let failed = "  done      nothing new; the last change failed at 2026-11-24T17:59:00Z: it answered 400\n";
+        assert!(told("web", &decision, Some(&earlier)).ends_with(failed));
+        let well = json!({"tick": 1, "outcome": "started 1 replica", "ok": true});
+        assert!(told("web", &decision, Some(&well)).ends_with("under way, or a later decision took its place\n"));
     }
 }
