@@ -393,7 +393,8 @@ struct Parrots {
 impl Parrots {
     fn new() -> Parrots {
         let (library, clock) = (library(), Clock::held(0));
-        let stages = [World::Parser, World::Filter, World::Enricher].map(|world| parrot(&library, world, &clock));
+        let [parser, filter, enricher, _] = WORLDS;
+        let stages = [parser, filter, enricher].map(|world| parrot(&library, world, &clock));
         Parrots { stages, autoscaler: deciding(&library), clock }
     }
 

@@ -469,7 +469,6 @@ fn a_pod_signs_in_with_its_service_account() {
     std::fs::copy(dir.path().join("ca.pem"), account.join("ca.crt")).unwrap();
     std::fs::write(account.join("namespace"), "shop").unwrap();
     let token = account.join("token");
-    cluster.token(&token, "pod", "first");
 
     let text = pipeline(&cluster, dir.path(), "pod", "");
     let text: Vec<&str> = text.lines().filter(|line| !line.starts_with("kubeconfig")).collect();

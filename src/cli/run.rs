@@ -21,7 +21,7 @@ pub struct Run {
     /// The address to listen on, instead of the one in [server]; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Stop when every file is read to its end (a stream that never ends is read for ever).
+    /// Stop when every file is read to its end (a stream that never ends is read for ever); fails where one could not be read.
     #[arg(long)]
     once: bool,
 }

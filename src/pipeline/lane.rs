@@ -130,12 +130,13 @@ impl Lane {
             self.letters += yielded.dead.len() as u64;
             append.tables.push((dead_letter::table(), batch.kind, batch.columns));
         }
+        // Looked at before the commit, which a state that nobody reads any more does not outlive.
+        let remembers = self.plan.stages.values().any(|(stage, _)| stage.keeps_state());
         for (name, (stage, _)) in &mut self.plan.stages {
             if let Some(value) = stage.commit() {
                 append.positions.push(Position { name: state_name(name, &self.plan.source), value });
             }
         }
-        let remembers = self.plan.stages.values().any(|(stage, _)| stage.keeps_state());
         if append.patient || !remembers {
             (self.submit)(append, ack);
             return Ok(());

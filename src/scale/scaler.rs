@@ -646,13 +646,13 @@ impl Scaler {
     }
 }
 
-/// A replica as the plugins are shown it.
 /// Until when an absence is heeded: for twice as long, within a limit.
 fn heeded_until((left, back): (i64, i64)) -> i64 {
     let gone = back.saturating_sub(left).max(0);
     back.saturating_add(gone.saturating_mul(2).min(nanos(ABSENCE_MAX)))
 }
 
+/// A replica as the plugins are shown it.
 fn member(replica: &ReplicaStatus) -> Member {
     Member {
         name: replica.number.to_string(),

@@ -150,15 +150,15 @@ impl Backtest {
         if !(self.plant.cost.is_finite() && self.plant.cost >= 0.0) {
             return Err(Error::invalid(format!("--cost is {}; it is an amount of money", self.plant.cost)));
         }
+        let trace = self.trace(server).await?;
+        let setup = self.setup(&scaler.config, &trace)?;
+        let library = crate::cli::library()?;
+        let candidates = self.tried.candidates(&library, scaler)?;
         if let Some(path) = &self.svg {
             // A picture that cannot be written is told before the work, not after it.
             let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
             file.map_err(|error| Error::io(format!("cannot write {}", path.display()), error))?;
         }
-        let trace = self.trace(server).await?;
-        let setup = self.setup(&scaler.config, &trace)?;
-        let library = crate::cli::library()?;
-        let candidates = self.tried.candidates(&library, scaler)?;
         // Plugins run on a thread that may block.
         let outcomes = tokio::task::block_in_place(|| {
             let run = |candidate: Candidate| {
