@@ -21,8 +21,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tidemill::clock::Clock;
 use tidemill::event::{Batch, Kind};
+use tidemill::pipeline::Manner;
 use tidemill::pipeline::Stage;
-use tidemill::pipeline::config::OnError;
 use tidemill::plugin::autoscaler::Request;
 use tidemill::plugin::{Configured, Instance, Library, Limits, World};
 use tidemill::units::ByteSize;
@@ -98,7 +98,7 @@ fn parrot(library: &Library, world: World, clock: &Clock) -> Stage {
     };
     let text = PARSER.replace(";; CALLED\n", &called).replace(";; CONFIGURED\n", settings);
     let instance = started(library, &text.replace("parsing@0.1.0#parse", export));
-    Stage::new("parrot", OnError::DeadLetter, instance, clock.clone(), false, None)
+    Stage::new("parrot", Manner::default(), instance, clock.clone(), None)
 }
 
 /// Events whose first is the answer; the others give it rows to speak of.

@@ -67,6 +67,47 @@ fn import(dir: &Path, manifest: &str) -> (Option<i32>, String, String) {
     (ended.status.code(), stdout(&ended), stderr(&ended))
 }
 
+const KEDA: &str = r#"apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata:
+  name: worker
+  namespace: shop
+  annotations: {autoscaling.keda.sh/paused-replicas: "3"}
+spec:
+  scaleTargetRef: {name: worker}
+  pollingInterval: 10
+  cooldownPeriod: 120
+  minReplicaCount: 1
+  maxReplicaCount: 20
+  fallback: {failureThreshold: 3, replicas: 6}
+  advanced:
+    horizontalPodAutoscalerConfig:
+      behavior:
+        scaleDown:
+          stabilizationWindowSeconds: 60
+          policies: [{type: Pods, value: 1, periodSeconds: 60}]
+  triggers:
+  - type: kafka
+    metadata: {topic: orders, consumerGroup: shop, bootstrapServers: "kafka:9092", activationLagThreshold: "3"}
+  - type: prometheus
+    name: requests
+    metadata:
+      serverAddress: http://prometheus:9090
+      query: sum(rate(http_requests_total[2m]))
+      threshold: "12.5"
+  - type: cron
+    metadata: {timezone: Europe/Berlin, start: 0 8 * * 1-5, end: 0 18 * * 1-5, desiredReplicas: "5"}
+---
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata: {name: nightly}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: StatefulSet, name: batch}
+  triggers:
+  - type: cron
+    metadata: {timezone: UTC, start: 0 1 * * *, end: 0 3 * * *, desiredReplicas: "2"}
+"#;
+
 #[test]
 fn what_is_imported_passes_check_once_its_queries_are_there() {
     let dir = tempfile::tempdir().unwrap();
@@ -188,4 +229,70 @@ fn what_cannot_be_converted_is_told_with_its_line_and_nothing_is_written() {
     assert!(code == Some(1) && said.contains("hpa.yaml:") && said.contains("no YAML"), "{said}");
     let ended = finish(tidemill(&["scale", "import", "nowhere.yaml"]).current_dir(dir.path()));
     assert!(stderr(&ended).contains("cannot read nowhere.yaml"), "{}", stderr(&ended));
+}
+
+#[test]
+fn a_scaled_object_becomes_a_scaler() {
+    let dir = tempfile::tempdir().unwrap();
+    let (code, toml, told) = import(dir.path(), KEDA);
+    assert_eq!(code, Some(0), "{told}");
+    for part in [
+        "# From the ScaledObject shop/worker (hpa.yaml, line 1).",
+        "plugin = \"keda\"\nevery = \"10s\"\nmin = 1\nmax = 20\nstabilize_down = \"60s\"",
+        "cooldown = \"120s\"\nidle_replicas = 1",
+        "start = \"0 8 * * 1-5\"\nend = \"0 18 * * 1-5\"\ntimezone = \"Europe/Berlin\"\ndesired_replicas = 5",
+        "kafka = { threshold = 10.0, activation = 3.0 }",
+        "requests = { threshold = 12.5, activation = 0.0 }",
+        "kind = \"Deployment\"\nname = \"worker\"",
+        "# From the ScaledObject nightly",
+        "every = \"30s\"\nmin = 0\nmax = 100\nstabilize_down = \"300s\"",
+        "always = \"SELECT 1 AS value\"",
+        "kind = \"StatefulSet\"\nname = \"batch\"",
+    ] {
+        assert!(toml.contains(part), "{part}\n{toml}");
+    }
+    for part in [
+        "hpa.yaml:6: left out of scalers.worker: the annotation `autoscaling.keda.sh/paused-replicas: 3`",
+        "hpa.yaml:13: left out of scalers.worker: `spec.fallback`",
+        "hpa.yaml:19: left out of scalers.worker: `spec.advanced.horizontalPodAutoscalerConfig.behavior.scaleDown.policies`",
+        "fill in scalers.worker.signals.requests: what prometheus is asked by `sum(rate(http_requests_total[2m]))`",
+        "2 scalers written",
+    ] {
+        assert!(told.contains(part), "{part}\n{told}");
+    }
+    let filled = toml.lines().map(|line| match line.split_once(" = \"SELECT value FROM fill_in_") {
+        Some((signal, _)) => format!("{signal} = \"SELECT count(*) AS value FROM tidemill.decisions\"\n"),
+        None => format!("{line}\n"),
+    });
+    std::fs::write(dir.path().join("scalers.toml"), filled.collect::<String>()).unwrap();
+    let checked = run(dir.path(), &["check", "scalers.toml"]);
+    assert_eq!(checked.status.code(), Some(0), "{}", stderr(&checked));
+}
+
+#[test]
+fn what_of_a_scaled_object_cannot_be_converted_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    for (from, to, said) in [
+        ("type: kafka", "type: cpu", "hpa.yaml:21: `cpu` is a share of what replicas ask for"),
+        (
+            "threshold: \"12.5\"",
+            "threshold: many",
+            "`spec.triggers[1].metadata.threshold` is `many`, which is no number",
+        ),
+        ("threshold: \"12.5\"", "ignored: 1", "`spec.triggers[1].metadata` says no threshold (threshold)"),
+        ("threshold: \"12.5\"", "threshold: 0", "must be more than 0"),
+        ("start: 0 8 * * 1-5, ", "", "`spec.triggers[2].metadata.start` is missing"),
+        (
+            "desiredReplicas: \"5\"",
+            "desiredReplicas: few",
+            "`spec.triggers[2].metadata.desiredReplicas` is no number of replicas",
+        ),
+        ("name: requests", "metricType: Value", "only AverageValue is converted"),
+        ("keda.sh/v1alpha1", "keda.sh/v2", "apiVersion `keda.sh/v2` is not known of a ScaledObject"),
+        ("pollingInterval", "pollInterval", "spec.pollInterval"),
+    ] {
+        let (code, toml, told) = import(dir.path(), &KEDA.replacen(from, to, 1));
+        assert_eq!((code, toml.as_str()), (Some(1), ""), "{from}: {told}");
+        assert!(told.contains(said), "{from}: {told}");
+    }
 }

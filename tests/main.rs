@@ -27,6 +27,7 @@ mod kubernetes;
 mod languages;
 mod mill;
 mod native;
+mod nested;
 mod parquet;
 mod plugin_sql;
 mod plugins;

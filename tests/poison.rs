@@ -11,7 +11,7 @@ use std::time::Duration;
 use tidemill::clock::Clock;
 use tidemill::error::Error;
 use tidemill::event::{Accepted, Ack, Batch, Delivery, Kind, TableName};
-use tidemill::pipeline::config::OnError;
+use tidemill::pipeline::Manner;
 use tidemill::pipeline::stage::Outcome;
 use tidemill::pipeline::{Lane, Node, Plan, Stage};
 use tidemill::plugin::{Configured, Instance, Library, Limits};
@@ -41,7 +41,7 @@ fn stage(library: &Library, plugin: &str, settings: &str, clock: Clock) -> Stage
     let limits = Limits { memory: ByteSize(64 << 20), ..Limits::default() };
     let configured = Configured { limits, ..configured(plugin, settings) };
     let instance = Instance::new(library.engine(), configured).unwrap();
-    Stage::new("poisoned", OnError::DeadLetter, instance, clock, false, None)
+    Stage::new("poisoned", Manner::default(), instance, clock, None)
 }
 
 /// The bodies that came through, in order, and those that did not, with the reason.

@@ -10,8 +10,8 @@ use std::process::Command;
 use std::time::Duration;
 use tidemill::app;
 use tidemill::clock::Clock;
+use tidemill::pipeline::Manner;
 use tidemill::pipeline::Stage;
-use tidemill::pipeline::config::OnError;
 use tidemill::plugin::{CompileLimits, Compiler, Configured, Instance, Library, Limits};
 use tidemill::units::{ByteSize, Span};
 
@@ -31,7 +31,7 @@ fn place(library: &Library, bytes: &[u8], settings: &str, limits: Limits) -> tid
     let plugin = library.load("animal", "zoo", bytes)?;
     let configured = Configured { limits, ..configured(plugin, settings) };
     let instance = Instance::new(library.engine(), configured)?;
-    Ok(Stage::new("zoo", OnError::DeadLetter, instance, Clock::held(0), false, None))
+    Ok(Stage::new("zoo", Manner::default(), instance, Clock::held(0), None))
 }
 
 fn misbehave() -> Vec<u8> {

@@ -62,12 +62,14 @@ pub async fn ask(engine: &query::Engine, sql: &str, rows_max: u64) -> Result<Rec
 pub(super) struct PluginDecider {
     instance: Arc<Mutex<Instance>>,
     hash: String,
+    reads_time: bool,
 }
 
 impl PluginDecider {
     pub fn new(instance: Instance) -> PluginDecider {
         let hash = instance.configured().plugin.sha256().to_owned();
-        PluginDecider { hash, instance: Arc::new(Mutex::new(instance)) }
+        let reads_time = instance.contract().reads_time;
+        PluginDecider { hash, reads_time, instance: Arc::new(Mutex::new(instance)) }
     }
 }
 
@@ -88,6 +90,10 @@ impl Decide for PluginDecider {
 
     fn plugin_hash(&self) -> &str {
         &self.hash
+    }
+
+    fn reads_time(&self) -> bool {
+        self.reads_time
     }
 }
 

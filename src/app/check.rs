@@ -11,7 +11,7 @@ use crate::config::{Config, Mistake, Named};
 use crate::error::did_you_mean;
 use crate::event::columns::{BODY, PART, SOURCE, Type};
 use crate::event::{Kind, TableName};
-use crate::pipeline::{Flow, Graph, StageConfig};
+use crate::pipeline::{Flow, Graph, StageConfig, StageType};
 use crate::plugin::{Account, Configured, Contract, Instance, Library, Limits, Lookup, Plugin, World};
 use crate::query;
 use crate::scale::{Config as ScalerConfig, actuator};
@@ -147,10 +147,32 @@ fn stages(config: &Config, library: &Library, mistakes: &mut Vec<Mistake>) -> BT
         }
         let Some(tables) = lookups(stage, folder, mistakes) else { continue };
         if let Some(done) = configure(library, plugin, stage, &said.settings, said.limits, tables, mistakes) {
+            mistakes.extend(unused_field(said, &done.contract).map(|why| stage.places.mistake("field", why)));
+            if done.contract.reads_time && !said.clock {
+                let message =
+                    format!("plugin `{}` goes by the time with these settings; write clock = true", said.plugin);
+                mistakes.push(stage.places.mistake("clock", message));
+            }
             checked.insert(stage.name.clone(), done);
         }
     }
     checked
+}
+
+/// Why a stage's `field` would do nothing.
+fn unused_field(said: &StageConfig, contract: &Contract) -> Option<String> {
+    said.field.as_ref()?;
+    let reads_lines = contract.reads.iter().any(|column| column == BODY);
+    match said.r#type {
+        StageType::Parser if reads_lines => None,
+        StageType::Parser => {
+            let reads = contract.reads.join(", ");
+            Some(format!("plugin `{}` reads no `body`, which `field` would stand for (it reads: {reads})", said.plugin))
+        }
+        StageType::Filter | StageType::Enricher => {
+            Some("`field` is of parsers; a plugin of this type is told in its `settings` what it reads".to_owned())
+        }
+    }
 }
 
 fn scalers(config: &Config, library: &Library, mistakes: &mut Vec<Mistake>) -> BTreeMap<String, CheckedPlugin> {
@@ -327,9 +349,10 @@ fn flows(
             flows.insert(name.clone(), Flow { open: true, ..before });
             continue;
         };
-        let (after, missing) = before.after(stage.config.r#type.world(), &checked.contract);
-        for message in missing {
-            mistakes.push(stage.places.mistake("settings", message));
+        let (after, missing) =
+            before.after(stage.config.r#type.world(), &checked.contract, stage.config.field.as_deref());
+        for (key, message) in missing {
+            mistakes.push(stage.places.mistake(key, message));
         }
         flows.insert(name.clone(), after);
     }

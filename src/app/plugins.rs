@@ -14,8 +14,7 @@ use super::reload::Slots;
 use crate::clock::Clock;
 use crate::error::{Error, Result, did_you_mean};
 use crate::event::Batch;
-use crate::pipeline::Stage;
-use crate::pipeline::config::OnError;
+use crate::pipeline::{Manner, Stage};
 use crate::plugin::{Account, Configured, Contract, Instance, Library, Limits, Plugin, World};
 use crate::query::plugins::numbers;
 use crate::query::{self, Made};
@@ -56,7 +55,7 @@ pub(super) fn in_slots(slots: Slots) -> Stages {
     Arc::new(move || {
         let running = slots.stages.iter().map(|(name, slot)| {
             let current = slot.view().current;
-            (name.clone(), Running { configured: current.configured.clone(), tells_time: current.clock })
+            (name.clone(), Running { configured: current.configured.clone(), tells_time: current.manner.clock })
         });
         running.collect()
     })
@@ -158,7 +157,8 @@ struct Lending {
 impl Lending {
     fn stage(&self, instance: Instance) -> Stage {
         self.made.fetch_add(1, Ordering::Relaxed);
-        Stage::new(PLACE, OnError::DeadLetter, instance, self.clock.clone(), self.tells_time, None)
+        let manner = Manner { clock: self.tells_time, ..Manner::default() };
+        Stage::new(PLACE, manner, instance, self.clock.clone(), None)
     }
 
     fn fresh(&self) -> Result<Stage> {

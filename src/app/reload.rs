@@ -95,7 +95,7 @@ impl Slots {
 
 fn stage_version(said: &StageConfig, plugin: &CheckedPlugin) -> Version {
     let CheckedPlugin { configured, contract } = plugin;
-    Version::new(configured.clone(), contract.clone(), said.on_error, said.on_open, said.clock, said.canary)
+    Version::new(configured.clone(), contract.clone(), said.manner())
 }
 
 impl Reload {

@@ -8,10 +8,10 @@ use super::table::{batch, columns};
 use super::{Change, Events, Failure, Outcome, Place};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::event::columns::TIMESTAMP;
 use crate::event::labels::{LabelsBuilder, PREFIX};
 use crate::event::{Batch, Kind};
-use crate::pipeline::config::OnError;
-use crate::pipeline::{Stage, stage};
+use crate::pipeline::{Manner, Stage, stage};
 use crate::plugin::{Contract, Engine, Instance, World};
 use arrow::array::{ArrayRef, StringArray};
 use std::collections::BTreeMap;
@@ -39,7 +39,8 @@ pub(super) fn run(
             None => Instance::new(engine, configured.clone())?,
         };
         let clock = Clock::held(now.unwrap_or_default());
-        let mut stage = Stage::new("tested", OnError::DeadLetter, instance, clock, now.is_some(), state);
+        let manner = Manner { clock: now.is_some(), ..Manner::default() };
+        let mut stage = Stage::new("tested", manner, instance, clock, state);
         let events = events(&rows.iter().map(|row| &row.input).collect::<Vec<_>>())?;
         let mut came = outcomes(stage.run(&events)?, world)?;
         state = stage.state().map(<[u8]>::to_vec);
@@ -54,7 +55,13 @@ pub(super) fn run(
                 continue;
             }
             let place = if batches.len() == 1 { Place::Row(at) } else { Place::BatchRow(number, at) };
-            let shown = shown(&row.input, wanted.as_ref(), &came);
+            let mut shown = shown(&row.input, wanted.as_ref(), &came);
+            let held_back = |name: &&String| *name != TIMESTAMP && !contract.hands_over(name);
+            let held_back: Vec<&str> = row.input.keys().filter(held_back).map(String::as_str).collect();
+            if !held_back.is_empty() {
+                let reads = contract.reads.join(", ");
+                shown += &format!("\nunseen    {}: the plugin reads {reads}", held_back.join(", "));
+            }
             failures.push(Failure { place, shown, change: Some(Change::Outcome(made(came, &own, &contract))) });
         }
     }

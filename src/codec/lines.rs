@@ -2,8 +2,9 @@
 //!
 //!     feed(bytes) ─► values: line line line | the line that has not ended ─► take() ─► a Binary array, without a copy
 //!
-//! A line ends with LF or CRLF; empty lines are no events. Bytes stay as they are, valid UTF-8 or not. A line longer than the
-//! limit becomes one dead letter that keeps its start; the rest of it is counted and not kept.
+//! A line ends with LF or CRLF; empty lines are no events, and a byte order mark before the first line is not of it. Else bytes stay
+//! as they are, valid UTF-8 or not. A line longer than the limit becomes one dead letter that keeps its start; the rest of it is
+//! counted and not kept.
 //!
 //! With a [`Joiner`], lines that belong together are one value, with LF between them, and so are the empty lines among them:
 //!
@@ -25,6 +26,9 @@ use std::sync::Arc;
 const ARRAY_BYTES_MAX: usize = 1 << 30;
 /// Bytes that one batch may cover, though nothing of them is kept (empty lines).
 const SKIPPED_BYTES_MAX: u64 = 64 << 20;
+
+/// What some editors and systems put before the first line of a file of UTF-8.
+pub const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// How much a batch of lines may hold.
 #[derive(Clone, Copy, Debug)]
@@ -254,9 +258,13 @@ impl Lines {
 
     fn end_line(&mut self, end_bytes: u64) {
         let start = self.line_start();
-        let kept = self.values.len() - start;
         self.number += 1;
-        let came = kept as u64 + self.beyond + end_bytes;
+        let came = (self.values.len() - start) as u64 + self.beyond + end_bytes;
+        let marked = |line: &[u8]| line.starts_with(BYTE_ORDER_MARK);
+        if self.number == 1 && self.beyond == 0 && self.values.get(start..).is_some_and(marked) {
+            self.values.drain(start..start + BYTE_ORDER_MARK.len());
+        }
+        let kept = self.values.len() - start;
         let has_cr = if self.beyond > 0 { self.beyond_cr } else { kept > 0 && self.values.last() == Some(&b'\r') };
         let length = kept as u64 + self.beyond - u64::from(has_cr);
         (self.beyond, self.beyond_cr) = (0, false);
@@ -410,6 +418,9 @@ mod tests {
             (b"a\r\nb\r\n", &[b"a", b"b"], &[], 6, 0),
             (b"\n\r\n\n", &[], &[], 4, 0),
             (b"a\n\nb", &[b"a"], &[], 3, 1),
+            (b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n", &[b"a", b"\xef\xbb\xbfb"], &[], 10, 0),
+            (b"\xef\xbb\xbf\r\na\n", &[b"a"], &[], 7, 0),
+            (b"\xef\xbb\xbf12345678\n", &[], &[11], 12, 0),
             (b"a\rb\n", &[b"a\rb"], &[], 4, 0),
             (b"\xff\xfe\n\0\n", &[b"\xff\xfe", b"\0"], &[], 5, 0),
             (b"12345678\n", &[b"12345678"], &[], 9, 0),

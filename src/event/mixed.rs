@@ -109,6 +109,16 @@ pub fn plain(column: &ArrayRef) -> Result<ArrayRef> {
     Ok(whole)
 }
 
+/// The values of any column as text.
+pub fn texts(column: &ArrayRef) -> Result<ArrayRef> {
+    let whole = match column.data_type() {
+        DataType::Union(_, _) => plain(column)?,
+        DataType::Dictionary(_, values) => cast(column, values)?,
+        _ => column.clone(),
+    };
+    Ok(Arc::new(text(&whole, Type::of(whole.data_type())?)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,6 +20,8 @@ pub struct StageConfig {
     pub plugin: String,
     /// The plugin's hash; another file of the same name is refused.
     pub sha256: Option<String>,
+    /// Of a parser: the column it parses, in place of `body`.
+    pub field: Option<String>,
     /// Handed to the plugin, which checks them.
     #[serde(default)]
     pub settings: serde_json::Map<String, serde_json::Value>,
@@ -41,6 +43,21 @@ pub struct StageConfig {
     /// Whether the plugin is told the time.
     #[serde(default)]
     pub clock: bool,
+}
+
+/// How a stage uses its plugin: the keys beside those that say which plugin it is, with which settings and limits.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Manner {
+    /// the column that is handed over as `body`
+    pub field: Option<String>,
+    /// what becomes of events it cannot handle
+    pub on_error: OnError,
+    /// what becomes of events while the stage is paused
+    pub on_open: OnError,
+    /// whether it is told the time
+    pub clock: bool,
+    /// how a change is tried before it runs
+    pub canary: Option<Canary>,
 }
 
 /// What a stage does.
@@ -161,6 +178,14 @@ pub struct TableConfig {
 
 fn yes() -> bool {
     true
+}
+
+impl StageConfig {
+    /// How it uses its plugin.
+    pub fn manner(&self) -> Manner {
+        let StageConfig { field, on_error, on_open, clock, canary, .. } = self;
+        Manner { field: field.clone(), on_error: *on_error, on_open: *on_open, clock: *clock, canary: *canary }
+    }
 }
 
 impl StageType {

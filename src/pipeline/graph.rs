@@ -204,14 +204,19 @@ impl Flow {
         self.open || label || self.columns.contains_key(column) || column.ends_with('*')
     }
 
-    /// What events look like after a stage; a sentence for every column that it reads and nobody makes, and for every one that it
-    /// makes as another type than the event has it. A pattern (`http.*`) reads what there is, which may be nothing.
-    pub fn after(&self, world: World, contract: &Contract) -> (Flow, Vec<String>) {
-        let missing = contract.reads.iter().filter(|name| !self.may_have(name)).map(|name| {
-            let hint = did_you_mean(name, self.columns.keys().map(String::as_str));
-            format!("it reads the column `{name}`, which nothing before it makes{hint} ({})", self.list())
+    /// What events look like after a stage whose parser reads `field` in place of the line; the stage's key and a sentence for every
+    /// column that it reads and nobody makes, and for every one that it makes as another type than the event has it. A pattern
+    /// (`http.*`) reads what there is, which may be nothing.
+    pub fn after(&self, world: World, contract: &Contract, field: Option<&str>) -> (Flow, Vec<(&'static str, String)>) {
+        let reads = contract.reads.iter().map(|name| match field {
+            Some(field) if name == BODY => ("field", field),
+            _ => ("settings", name.as_str()),
         });
-        let mut wrong: Vec<String> = missing.collect();
+        let missing = reads.filter(|(_, name)| !self.may_have(name)).map(|(key, name)| {
+            let hint = did_you_mean(name, self.columns.keys().map(String::as_str));
+            (key, format!("it reads the column `{name}`, which nothing before it makes{hint} ({})", self.list()))
+        });
+        let mut wrong: Vec<(&str, String)> = missing.collect();
         let mut flow = self.clone();
         if world == World::Parser && contract.produces != self.kind {
             flow = Flow::of_source(contract.produces, false);
@@ -223,7 +228,10 @@ impl Flow {
                 flow.columns.get(name).filter(|old| fixed && meeting(name, **old, *r#type) != Some(**old))
             {
                 let (old, new) = (old.word(), r#type.word());
-                wrong.push(format!("it makes the column `{name}` as {new}, and events have it as {old}; let it make one of another name"));
+                let message = format!(
+                    "it makes the column `{name}` as {new}, and events have it as {old}; let it make one of another name"
+                );
+                wrong.push(("settings", message));
             }
             match name.strip_prefix(labels::PREFIX) {
                 Some(_) => drop(flow.columns.insert(LABELS.to_owned(), Type::Labels)),
@@ -298,12 +306,13 @@ mod tests {
         let contract = Contract {
             reads: vec!["bdy".into()],
             writes: vec![("status".into(), Type::Int64)],
+            reads_time: false,
             open_schema: false,
             keeps_state: false,
             produces: Kind::Logs,
         };
-        let (after, missing) = Flow::of_source(Kind::Logs, false).after(World::Parser, &contract);
-        assert!(missing.iter().any(|m| m.contains("`bdy`") && m.contains("did you mean `body`")), "{missing:?}");
+        let (after, missing) = Flow::of_source(Kind::Logs, false).after(World::Parser, &contract, None);
+        assert!(missing.iter().any(|(_, m)| m.contains("`bdy`") && m.contains("did you mean `body`")), "{missing:?}");
         assert!(after.may_have("status") && !after.may_have("path"));
     }
 
@@ -312,11 +321,12 @@ mod tests {
         let contract = |writes: &[(&str, Type)]| Contract {
             reads: vec!["body".into(), "http.*".into()],
             writes: writes.iter().map(|(name, r#type)| ((*name).to_owned(), *r#type)).collect(),
+            reads_time: false,
             open_schema: false,
             keeps_state: false,
             produces: Kind::Logs,
         };
-        let made = |world, flow: &Flow, writes: &[(&str, Type)]| flow.after(world, &contract(writes));
+        let made = |world, flow: &Flow, writes: &[(&str, Type)]| flow.after(world, &contract(writes), None);
         let source = Flow::of_source(Kind::Logs, false);
         let parser = |writes: &[(&str, Type)]| made(World::Parser, &source, writes).0;
         let (whole, text) = (parser(&[("n", Type::Int64)]), parser(&[("n", Type::Utf8)]));
@@ -335,7 +345,7 @@ mod tests {
         ] {
             let (_, wrong) = made(world, &whole, &[writes]);
             assert_eq!(wrong.is_empty(), says.is_empty(), "{writes:?}: {wrong:?}");
-            assert!(wrong.iter().all(|wrong| wrong.contains(says)), "{wrong:?}");
+            assert!(wrong.iter().all(|(_, wrong)| wrong.contains(says)), "{wrong:?}");
         }
     }
 }

@@ -5,19 +5,21 @@
 //! **Always:** what a plugin did not touch stays with its row. **Never:** `raw` and what else is ours crosses to a plugin.
 
 use crate::error::Result;
-use crate::event::columns::{BODY, CAPTURED, KIND, LABELS, LETTER, NAME, RAW, SOURCE, TIMESTAMP, VALUE};
+use crate::event::columns::{BODY, CAPTURED, KIND, LABELS, LETTER, NAME, RAW, SOURCE, TIMESTAMP, Type, VALUE};
 use crate::event::{Batch, Kind, labels, mixed};
 use crate::plugin::instance::{Parsed, RowError};
 use crate::plugin::{Fault, FaultKind};
 use crate::units::ByteSize;
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array,
+};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute;
 use arrow::datatypes::{DataType, Field, Schema};
 use std::sync::Arc;
 
-/// The columns that a contract's patterns name, as they cross.
-pub(super) fn handed(batch: &Batch, patterns: &[String]) -> Result<RecordBatch> {
+/// The columns that a contract's patterns name, as they cross; `field` crosses as `body`, if there is one.
+pub(super) fn handed(batch: &Batch, patterns: &[String], field: Option<&str>) -> Result<RecordBatch> {
     let mut fields: Vec<Field> = Vec::new();
     let mut columns: Vec<ArrayRef> = Vec::new();
     let mut add = |name: &str, column: ArrayRef| -> Result<()> {
@@ -33,6 +35,9 @@ pub(super) fn handed(batch: &Batch, patterns: &[String]) -> Result<RecordBatch> 
         columns.push(column);
         Ok(())
     };
+    if let Some(field) = field {
+        add(BODY, text_of(batch, field)?)?;
+    }
     for pattern in patterns {
         for (name, column) in matching(batch, pattern)? {
             add(&name, column)?;
@@ -42,17 +47,37 @@ pub(super) fn handed(batch: &Batch, patterns: &[String]) -> Result<RecordBatch> 
     Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
 }
 
-/// What a parser made, beside what it did not touch; a fault where that would be larger than an answer may be.
+/// A column, or a label, as the line that a parser reads: null where an event has none.
+fn text_of(batch: &Batch, field: &str) -> Result<ArrayRef> {
+    let Some((_, column)) = matching(batch, field)?.pop() else {
+        return Ok(new_null_array(&DataType::Utf8, batch.columns.num_rows()));
+    };
+    match column.data_type() {
+        DataType::Binary => Ok(column),
+        _ => mixed::texts(&column),
+    }
+}
+
+/// Of an event without the column that is parsed, the parser knows only that a line is empty.
+pub(super) fn say_what_is_absent(errors: &mut [RowError], handed: &RecordBatch, field: &str) {
+    let Some(lines) = handed.column_by_name(BODY).filter(|lines| lines.null_count() > 0) else { return };
+    for error in errors.iter_mut().filter(|error| error.row < lines.len() && lines.is_null(error.row)) {
+        error.message = format!("it has no `{field}`, which `field` names");
+    }
+}
+
+/// What a parser made of `field`, or else of the line, beside what it did not touch; a fault where that would be larger than an answer may be.
 pub(super) fn parsed(
     input: &Batch,
     parsed: Parsed,
     errors: &[RowError],
     produces: Kind,
     output_max: ByteSize,
+    field: Option<&str>,
 ) -> std::result::Result<Result<Batch>, Fault> {
     let origin = origin(parsed.origin, errors, input.columns.num_rows());
     weigh(input, origin.as_ref(), output_max)?;
-    Ok(replant(input, origin, parsed.rows, parsed.columns, produces))
+    Ok(replant(input, origin, parsed.rows, parsed.columns, produces, field))
 }
 
 /// What a filter let through; rows it could not handle are left out.
@@ -68,7 +93,7 @@ pub(super) fn kept(input: &Batch, keep: &BooleanBuffer, errors: &[RowError]) -> 
 /// What an enricher made, beside all else; rows it could not handle are left out.
 pub(super) fn enriched(input: &Batch, made: Vec<(String, ArrayRef)>, errors: &[RowError]) -> Result<Batch> {
     let rows = input.columns.num_rows();
-    let columns = put(&input.columns, rows, made)?;
+    let columns = put(&input.columns, rows, made, None)?;
     if errors.is_empty() {
         return Ok(Batch { kind: input.kind, columns });
     }
@@ -177,6 +202,7 @@ fn replant(
     rows: usize,
     made: Vec<(String, ArrayRef)>,
     produces: Kind,
+    field: Option<&str>,
 ) -> Result<Batch> {
     let kept = match origin {
         Some(origin) => compute::take_record_batch(&input.columns, &origin)?,
@@ -186,7 +212,7 @@ fn replant(
         (Kind::Logs, Kind::Metrics) => only_what_metrics_have(&kept)?,
         _ => kept,
     };
-    Ok(Batch { kind: produces, columns: put(&kept, rows, made)? })
+    Ok(Batch { kind: produces, columns: put(&kept, rows, made, field)? })
 }
 
 /// Logs that become metrics keep their time and source; the line stays with them for dead letters only.
@@ -218,8 +244,9 @@ fn without(keep: &BooleanBuffer, errors: &[RowError]) -> BooleanArray {
     BooleanArray::new(mask.collect(), None)
 }
 
-/// Sets columns: those of the same name are replaced, `labels.x` goes into the labels, a null `timestamp` keeps the old one.
-fn put(batch: &RecordBatch, rows: usize, made: Vec<(String, ArrayRef)>) -> Result<RecordBatch> {
+/// Sets columns: those of the same name are replaced, `labels.x` goes into the labels, a null `timestamp` keeps the old one. So does a
+/// null in place of the column that was parsed: which columns a row has must not depend on the other rows of its batch.
+fn put(batch: &RecordBatch, rows: usize, made: Vec<(String, ArrayRef)>, parsed: Option<&str>) -> Result<RecordBatch> {
     let mut fields: Vec<Field> = batch.schema_ref().fields().iter().map(|field| field.as_ref().clone()).collect();
     let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
     let mut changes = Vec::new();
@@ -235,6 +262,7 @@ fn put(batch: &RecordBatch, rows: usize, made: Vec<(String, ArrayRef)>) -> Resul
             Some(old) if name == TIMESTAMP && column.null_count() > 0 && old.data_type() == column.data_type() => {
                 compute::kernels::zip::zip(&compute::is_not_null(&column)?, &column, old)?
             }
+            Some(old) if parsed == Some(&name) && column.null_count() > 0 => beneath(&column, old)?,
             _ => column,
         };
         let field = Field::new(&name, column.data_type().clone(), true);
@@ -262,10 +290,70 @@ fn put(batch: &RecordBatch, rows: usize, made: Vec<(String, ArrayRef)>) -> Resul
     Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
 }
 
+/// A column with the old text where the new one has no value.
+fn beneath(new: &ArrayRef, old: &ArrayRef) -> Result<ArrayRef> {
+    let old = mixed::texts(old)?;
+    let is_new = compute::is_not_null(new)?;
+    match new.data_type() {
+        DataType::Utf8 => Ok(compute::kernels::zip::zip(&is_new, new, &old)?),
+        other => mixed::column(vec![(Type::of(other)?, new.clone()), (Type::Utf8, compute::nullif(&old, &is_new)?)]),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use arrow::array::{BooleanArray, Int64Array, MapBuilder, StringArray, StringBuilder};
+
+    fn logs(columns: Vec<(&str, ArrayRef)>) -> Batch {
+        Batch { kind: Kind::Logs, columns: RecordBatch::try_from_iter(columns).unwrap() }
+    }
+
+    #[test]
+    fn a_field_crosses_as_the_line() {
+        let batch = logs(vec![
+            ("body", Arc::new(StringArray::from(vec!["whole", "whole"]))),
+            ("message", Arc::new(StringArray::from(vec![Some("part"), None]))),
+            ("code", Arc::new(Int64Array::from(vec![7, 8]))),
+        ]);
+        let crossing = |field: &str| {
+            let handed = handed(&batch, &["body".to_owned(), "code".to_owned()], Some(field)).unwrap();
+            assert_eq!(handed.num_columns(), 2);
+            handed
+                .column_by_name("body")
+                .unwrap()
+                .as_string::<i32>()
+                .iter()
+                .map(|text| text.map(str::to_owned))
+                .collect()
+        };
+        let lines: Vec<Option<String>> = crossing("message");
+        assert_eq!(lines, [Some("part".to_owned()), None]);
+        let lines: Vec<Option<String>> = crossing("code");
+        assert_eq!(lines, [Some("7".to_owned()), Some("8".to_owned())]);
+        let lines: Vec<Option<String>> = crossing("absent");
+        assert_eq!(lines, [None, None]);
+    }
+
+    #[test]
+    fn what_was_parsed_stays_where_nothing_takes_its_place() {
+        let input = RecordBatch::try_from_iter([(
+            "message",
+            Arc::new(StringArray::from(vec![r#"{"message":"new"}"#, r#"{"n":1}"#])) as ArrayRef,
+        )])
+        .unwrap();
+        let made: ArrayRef = Arc::new(StringArray::from(vec![Some("new"), None]));
+        let batch = put(&input, 2, vec![("message".into(), made)], Some("message")).unwrap();
+        assert_eq!(batch.column(0).as_string::<i32>(), &StringArray::from(vec!["new", r#"{"n":1}"#]));
+        let made: ArrayRef = Arc::new(Int64Array::from(vec![Some(5), None]));
+        let batch = put(&input, 2, vec![("message".into(), made)], Some("message")).unwrap();
+        let parts = mixed::parts(batch.column(0)).unwrap();
+        assert_eq!(parts.iter().map(|(r#type, _)| *r#type).collect::<Vec<_>>(), [Type::Int64, Type::Utf8]);
+        assert_eq!(parts[1].1.as_string::<i32>(), &StringArray::from(vec![None, Some(r#"{"n":1}"#)]));
+        let made: ArrayRef = Arc::new(StringArray::from(vec![Some("new"), None]));
+        let batch = put(&input, 2, vec![("message".into(), made)], None).unwrap();
+        assert!(batch.column(0).is_null(1));
+    }
 
     #[test]
     fn every_column_weighs() {

@@ -23,7 +23,7 @@ mod pace;
 pub mod slot;
 pub mod stage;
 
-pub use config::{OnError, StageConfig, StageType, TableConfig};
+pub use config::{Manner, OnError, StageConfig, StageType, TableConfig};
 pub use graph::{Flow, Graph, Node};
 pub use lane::{Lane, Plan};
 pub use slot::{Slot, Version};

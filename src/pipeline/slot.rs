@@ -12,7 +12,7 @@
 use super::breaker::{Standing, worst};
 use super::canary::{Evidence, Pair, Verdict};
 use super::capture::Capture;
-use super::config::{Canary, OnError};
+use super::config::{Canary, Manner};
 use crate::error::Result;
 use crate::plugin::{Configured, Contract, Instance};
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The keys of a stage that change what its plugin does: a change of them can be tried on a share of the batches.
-const WORK: [&str; 5] = ["plugin", "settings", "limits", "tables", "clock"];
+const WORK: [&str; 6] = ["plugin", "field", "settings", "limits", "tables", "clock"];
 
 /// What a stage runs, in one version of it.
 pub struct Version {
@@ -30,14 +30,8 @@ pub struct Version {
     pub configured: Configured,
     /// what that reads and makes
     pub contract: Contract,
-    /// what becomes of events it cannot handle
-    pub on_error: OnError,
-    /// what becomes of events while the stage is paused
-    pub on_open: OnError,
-    /// whether it is told the time
-    pub clock: bool,
-    /// how it is tried before it runs
-    pub canary: Option<Canary>,
+    /// how the stage uses it
+    pub manner: Manner,
     /// instances made before anybody waits for them
     ready: Mutex<Vec<Instance>>,
 }
@@ -125,15 +119,8 @@ pub struct View {
 
 impl Version {
     /// A version that no slot has yet.
-    pub fn new(
-        configured: Configured,
-        contract: Contract,
-        on_error: OnError,
-        on_open: OnError,
-        clock: bool,
-        canary: Option<Canary>,
-    ) -> Self {
-        Version { number: 0, configured, contract, on_error, on_open, clock, canary, ready: Mutex::default() }
+    pub fn new(configured: Configured, contract: Contract, manner: Manner) -> Self {
+        Version { number: 0, configured, contract, manner, ready: Mutex::default() }
     }
 
     /// Which one of its slot it is.
@@ -155,17 +142,19 @@ impl Version {
     /// The keys in which two versions differ.
     pub fn differences(&self, other: &Version) -> Vec<&'static str> {
         let (a, b) = (&self.configured, &other.configured);
+        let (manner, others) = (&self.manner, &other.manner);
         let tables_differ = a.tables.len() != b.tables.len()
             || a.tables.iter().zip(b.tables.iter()).any(|(a, b)| a.0 != b.0 || !a.1.is_same(b.1));
         let differ = [
             ("plugin", a.plugin.sha256() != b.plugin.sha256()),
+            ("field", manner.field != others.field),
             ("settings", a.settings != b.settings),
             ("limits", a.limits != b.limits),
             ("tables", tables_differ),
-            ("clock", self.clock != other.clock),
-            ("on_error", self.on_error != other.on_error),
-            ("on_open", self.on_open != other.on_open),
-            ("canary", self.canary != other.canary),
+            ("clock", manner.clock != others.clock),
+            ("on_error", manner.on_error != others.on_error),
+            ("on_open", manner.on_open != others.on_open),
+            ("canary", manner.canary != others.canary),
         ];
         differ.into_iter().filter(|(_, differ)| *differ).map(|(key, _)| key).collect()
     }
@@ -274,7 +263,7 @@ impl Slot {
         inner.versions += 1;
         version.number = inner.versions;
         let version = Arc::new(version);
-        let tried = version.canary.filter(|_| changed.iter().any(|key| WORK.contains(key)));
+        let tried = version.manner.canary.filter(|_| changed.iter().any(|key| WORK.contains(key)));
         let change = |event, reason| Change {
             timestamp: now,
             stage: self.stage.to_string(),

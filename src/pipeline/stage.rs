@@ -15,7 +15,7 @@
 use super::breaker::{Breaker, Went};
 use super::canary::{self, Pair};
 use super::capture::{self, Got};
-use super::config::OnError;
+use super::config::{Manner, OnError};
 use super::made;
 use super::pace::Pace;
 use super::slot::{Slot, Trial, Version};
@@ -123,16 +123,9 @@ struct Part {
 
 impl Stage {
     /// A configured plugin in a place of its own, with the state its last batch left.
-    pub fn new(
-        name: &str,
-        on_error: OnError,
-        instance: Instance,
-        clock: Clock,
-        tells_time: bool,
-        state: Option<Vec<u8>>,
-    ) -> Self {
+    pub fn new(name: &str, manner: Manner, instance: Instance, clock: Clock, state: Option<Vec<u8>>) -> Self {
         let (configured, contract) = (instance.configured().clone(), instance.contract().clone());
-        let version = Version::new(configured, contract, on_error, OnError::DeadLetter, tells_time, None);
+        let version = Version::new(configured, contract, manner);
         Stage::within(Arc::new(Slot::new(name, version, Arc::new(|_| ()))), "", instance, clock, state)
     }
 
@@ -163,8 +156,8 @@ impl Stage {
     /// What becomes of the events it gave up, and the key that says so.
     pub fn fate(&self, outcome: &Outcome) -> (OnError, &'static str) {
         match outcome.paused {
-            true => (self.seat.version.on_open, "on_open"),
-            false => (self.seat.version.on_error, "on_error"),
+            true => (self.seat.version.manner.on_open, "on_open"),
+            false => (self.seat.version.manner.on_error, "on_error"),
         }
     }
 
@@ -293,7 +286,7 @@ impl Stage {
         let mut outcome = self.passed(&capture::numbered(batch, rows)?)?;
         let made = capture::taken(&mut outcome)?;
         if !outcome.paused {
-            let (source, now) = (self.source.clone(), version.clock.then_some(self.now));
+            let (source, now) = (self.source.clone(), version.manner.clock.then_some(self.now));
             let got = Got { source, version, now, state, input: input.columns, reads, outcome: made };
             self.slot.capture.take(got);
         }
@@ -508,15 +501,19 @@ impl Stage {
     /// One call; what it made is put where it belongs.
     fn attempt(&mut self, input: &Batch, reads: &RecordBatch, time_max: Duration) -> Result<Result<Part, Fault>> {
         let state = self.state.take();
-        let context = Context { now: self.seat.version.clock.then_some(self.now), state: state.as_deref() };
+        let context = Context { now: self.seat.version.manner.clock.then_some(self.now), state: state.as_deref() };
         let keeps_state = self.seat.instance.contract().keeps_state;
         let began = cpu_time();
         let answer = match self.seat.instance.configured().plugin.world() {
             World::Parser => self.seat.instance.parse(reads, context, time_max).and_then(|mut parsed| {
                 let produces = self.seat.instance.contract().produces;
                 let output_max = self.seat.instance.configured().limits.output;
-                let (errors, state) = (std::mem::take(&mut parsed.errors), parsed.state.take());
-                Ok((made::parsed(input, parsed, &errors, produces, output_max)?, errors, state))
+                let (mut errors, state) = (std::mem::take(&mut parsed.errors), parsed.state.take());
+                let field = self.seat.version.manner.field.as_deref();
+                if let Some(field) = field {
+                    made::say_what_is_absent(&mut errors, reads, field);
+                }
+                Ok((made::parsed(input, parsed, &errors, produces, output_max, field)?, errors, state))
             }),
             World::Filter => self
                 .seat
@@ -559,7 +556,7 @@ impl Stage {
 
     /// The columns the plugin reads, as they cross.
     pub fn reads(&self, batch: &Batch) -> Result<RecordBatch> {
-        made::handed(batch, &self.seat.instance.contract().reads)
+        made::handed(batch, &self.seat.instance.contract().reads, self.seat.version.manner.field.as_deref())
     }
 }
 

@@ -7,7 +7,8 @@ use super::boundary as wit;
 use super::fault::{Fault, FaultKind};
 use super::{Limits, Proposal, read};
 use crate::error::did_you_mean;
-use crate::event::{Kind, Type};
+use crate::event::columns::LABELS;
+use crate::event::{Kind, Type, labels};
 use arrow::array::{ArrayRef, RecordBatch};
 use std::collections::{HashMap, HashSet};
 
@@ -42,11 +43,16 @@ impl From<Flaw> for Fault {
     }
 }
 
+/// What stands for the time in what a plugin reads: of a stage's, and of an autoscaler's.
+const TIMES: [&str; 2] = ["context.now", "request.now"];
+
 /// What a configured plugin reads and makes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Contract {
     /// columns to hand over; `prefix.*` and `*` stand for many
     pub reads: Vec<String>,
+    /// its answers depend on the time that it is told
+    pub reads_time: bool,
     /// columns that come back, with their types
     pub writes: Vec<(String, Type)>,
     /// columns beyond `writes` may come back
@@ -58,6 +64,15 @@ pub struct Contract {
 }
 
 impl Contract {
+    /// Whether a column crosses to the plugin, or one of the labels in it.
+    pub fn hands_over(&self, column: &str) -> bool {
+        self.reads.iter().any(|pattern| match pattern.strip_suffix('*') {
+            _ if column == LABELS && pattern.starts_with(labels::PREFIX) => true,
+            Some(start) => column.starts_with(start),
+            None => pattern == column,
+        })
+    }
+
     /// What an autoscaler cannot do without and its scaler does not have, in words.
     pub fn unmet<'a>(&self, signals: impl Iterator<Item = &'a str> + Clone, has_advisers: bool) -> Option<String> {
         self.reads.iter().find_map(|wanted| match wanted.strip_prefix("advisers.") {
@@ -177,6 +192,7 @@ pub(super) fn contract(contract: wit::ContractOut) -> Result<Contract, Flaw> {
     for pattern in &contract.reads {
         named(pattern)?;
     }
+    let (times, reads): (Vec<_>, Vec<_>) = contract.reads.into_iter().partition(|name| TIMES.contains(&name.as_str()));
     let writes = contract.writes.into_iter().map(|field| {
         let r#type = match field.data_type {
             wit::DataType::Boolean => Type::Boolean,
@@ -190,7 +206,8 @@ pub(super) fn contract(contract: wit::ContractOut) -> Result<Contract, Flaw> {
         Ok((field.name, r#type))
     });
     Ok(Contract {
-        reads: contract.reads,
+        reads,
+        reads_time: !times.is_empty(),
         writes: writes.collect::<Result<_, Flaw>>()?,
         open_schema: contract.open_schema,
         keeps_state: contract.keeps_state,

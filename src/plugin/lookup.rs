@@ -22,7 +22,7 @@ pub struct Lookup {
 #[derive(Debug, Default)]
 struct Index {
     equal: OnceLock<HashMap<Vec<u8>, u32>>,
-    networks: OnceLock<Networks>,
+    networks: OnceLock<Result<Networks, String>>,
 }
 
 impl Lookup {
@@ -104,7 +104,7 @@ impl Lookup {
     ) -> Result<UInt32Array, String> {
         let column = self.column(key)?.as_string::<i32>();
         let index = self.index_of(key)?;
-        let networks = index.networks.get_or_init(|| Networks::read(column.iter()));
+        let networks = index.networks.get_or_init(|| Networks::read(column.iter())).as_ref().map_err(String::clone)?;
         Ok(addresses.map(|address| networks.find(address)).collect())
     }
 

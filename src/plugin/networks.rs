@@ -24,16 +24,23 @@ pub(super) struct Networks {
 type Widths = BTreeMap<u8, HashMap<u128, u32>>;
 
 impl Networks {
-    /// Reads a column; cells that are no network are left out, and of equal networks the first counts.
-    pub fn read<'a>(cells: impl Iterator<Item = Option<&'a str>>) -> Networks {
+    /// Reads a column; empty cells are left out, and of equal networks the first counts.
+    pub fn read<'a>(cells: impl Iterator<Item = Option<&'a str>>) -> Result<Networks, String> {
         let mut networks = Networks::default();
         for (row, cell) in (0u32..).zip(cells) {
-            let Some((address, width)) = cell.and_then(network) else { continue };
+            let Some(cell) = cell.filter(|cell| !cell.trim().is_empty()) else { continue };
+            let Some((address, width)) = network(cell) else {
+                let shown: String = cell.chars().take(60).collect();
+                let row = row.saturating_add(1);
+                return Err(format!(
+                    "row {row} below the header has `{shown}`, which is no network; write one such as 10.0.0.0/8, or an address"
+                ));
+            };
             let (bits, all) = bits(address);
             let widths = if all == V4_BITS { &mut networks.v4 } else { &mut networks.v6 };
             widths.entry(width).or_default().entry(cut(bits, all, width)).or_insert(row);
         }
-        networks
+        Ok(networks)
     }
 
     /// The row of the narrowest network that holds the address.
@@ -82,18 +89,8 @@ mod tests {
 
     #[test]
     fn the_narrowest_network_holds_the_address() {
-        let cells = [
-            "0.0.0.0/0",
-            "10.0.0.0/8",
-            "10.1.2.3/16",
-            "10.1.2.3",
-            "2001:db8::/32",
-            "::/0",
-            "no",
-            "10.0.0.0/33",
-            "10.0.0.0/8",
-        ];
-        let networks = Networks::read(cells.iter().map(|cell| Some(*cell)));
+        let cells = ["0.0.0.0/0", "10.0.0.0/8", "10.1.2.3/16", "10.1.2.3", "2001:db8::/32", "::/0", " ", "10.0.0.0/8"];
+        let networks = Networks::read(cells.iter().map(|cell| Some(*cell))).unwrap();
         let found = |address: &str| networks.find(address.as_bytes());
         assert_eq!(found("192.0.2.1"), Some(0));
         assert_eq!(found("10.9.9.9"), Some(1));
@@ -104,5 +101,13 @@ mod tests {
         assert_eq!(found("2001:db9::1"), Some(5));
         assert_eq!(found("example.org"), None);
         assert_eq!(networks.find(&[0xff]), None);
+    }
+
+    #[test]
+    fn what_is_no_network_is_told() {
+        for cell in ["no", "10.0.0.0/33", "10.0.0/8", "10.0.0.0/", "::ffff:10.0.0.0/95"] {
+            let error = Networks::read([Some("::1"), None, Some(cell)].into_iter()).unwrap_err();
+            assert!(error.starts_with(&format!("row 3 below the header has `{cell}`")), "{error}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use super::plugin_call::{NAME, Source, Written, is_called, usage};
 use super::plugins::{Bench, Made, Opened, Shape, failed, joined, told};
 use super::{Place, QueryError, door};
 use crate::event::columns::{BODY, LABELS, SOURCE, TIMESTAMP};
-use crate::event::{Kind, TableName, arrived, labels};
+use crate::event::{Kind, TableName, arrived};
 use crate::plugin::World;
 use crate::units::Span;
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray, UInt32Array, new_null_array};
@@ -193,7 +193,7 @@ impl Rows {
             };
         let plugin = opened.plugin.as_ref();
         let reads = &plugin.contract().reads;
-        if !reads.is_empty() && !names.iter().any(|name| reads.iter().any(|pattern| reads_it(pattern, name))) {
+        if !reads.is_empty() && !names.iter().any(|name| plugin.contract().hands_over(name)) {
             let message =
                 format!("plugin `{}` reads {}, and its source has none of that", opened.name, reads.join(", "));
             let hint = match reads.iter().any(|name| name == BODY) {
@@ -223,12 +223,10 @@ impl Rows {
 
     /// The source, with the columns that the plugin reads or somebody asks for.
     fn needed(&self, wanted: &Schema) -> Result<LogicalPlan> {
-        let reads = &self.opened.plugin.contract().reads;
+        let contract = self.opened.plugin.contract();
         let needed = |field: &Field| {
             let name = field.name().as_str();
-            name == LABELS
-                || wanted.field_with_name(name).is_ok()
-                || reads.iter().any(|pattern| reads_it(pattern, name))
+            name == LABELS || wanted.field_with_name(name).is_ok() || contract.hands_over(name)
         };
         let mut columns: Vec<Expr> = Vec::new();
         for (qualifier, field) in self.input.schema().iter() {
@@ -241,14 +239,6 @@ impl Rows {
             columns.extend(first.map(|(qualifier, field)| Expr::Column(Column::new(qualifier.cloned(), field.name()))));
         }
         LogicalPlanBuilder::from(self.input.clone()).project(columns)?.build()
-    }
-}
-
-/// Whether a contract's pattern names a column.
-fn reads_it(pattern: &str, name: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(start) => name.starts_with(start) || (name == LABELS && start.starts_with(labels::PREFIX)),
-        None => name == pattern || (name == LABELS && pattern.starts_with(labels::PREFIX)),
     }
 }
 

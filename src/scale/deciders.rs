@@ -28,6 +28,8 @@ pub trait Decide: Send {
     fn decide(&mut self, request: Request) -> BoxFuture<'_, Result<Proposal>>;
     /// The hash of its code.
     fn plugin_hash(&self) -> &str;
+    /// Whether it goes by the time of day too, as a schedule does.
+    fn reads_time(&self) -> bool;
 }
 
 /// A plugin in its place.
@@ -90,6 +92,11 @@ impl Deciders {
             (name.clone(), decider.ask(Request { state, ..request.clone() }, clock).await)
         });
         join_all(asked).await.into_iter().collect()
+    }
+
+    /// Whether a proposal may rest on the time alone: its own, or an adviser's that it passes on.
+    pub fn read_time(&self) -> bool {
+        self.live.decide.reads_time() || self.advisers.values().any(|adviser| adviser.decide.reads_time())
     }
 
     /// The live one and the shadow change places; false where there is no shadow.

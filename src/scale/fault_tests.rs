@@ -112,6 +112,10 @@ impl Decide for Parts {
     fn plugin_hash(&self) -> &str {
         "0"
     }
+
+    fn reads_time(&self) -> bool {
+        false
+    }
 }
 
 impl Ledger for Parts {

@@ -37,6 +37,9 @@ pub struct Record {
     pub policy: Policy,
     history: History,
     order: Option<Order>,
+    /// the time of day was evidence: a schedule had its say
+    #[serde(default)]
+    by_time: bool,
     /// why nobody knew how many replicas there are; empty where it was known
     #[serde(default)]
     unknown: String,
@@ -144,6 +147,7 @@ impl Record {
         history: &History,
         order: Option<&Order>,
         unknown: &str,
+        by_time: bool,
         answer: Answered,
     ) -> Result<Record> {
         let member = |member: &Member| WrittenMember {
@@ -191,6 +195,7 @@ impl Record {
             policy: policy.clone(),
             history: history.clone(),
             order: order.cloned(),
+            by_time,
             unknown: unknown.to_owned(),
             standby: String::new(),
             answer,
@@ -271,6 +276,7 @@ impl Record {
     pub fn decide(&self, answer: &Answered) -> Result<Decision> {
         let request = self.request()?;
         let mut beliefs: Vec<Belief> = request.signals.iter().map(Belief::of).collect();
+        beliefs.extend(self.by_time.then(Belief::time));
         // Who does not know how many there are cannot know that some are too many.
         beliefs.extend((!self.unknown.is_empty()).then(|| Belief {
             name: "number of replicas".to_owned(),
@@ -347,7 +353,7 @@ mod tests {
         };
         let policy = Policy::bounds(1, 9);
         let answer = Answered::Proposed { replicas: 2, reason: "less".into(), state: vec![9] };
-        let record = Record::new(&request, &policy, &History::begin(0, 4), None, "", answer.clone()).unwrap();
+        let record = Record::new(&request, &policy, &History::begin(0, 4), None, "", false, answer.clone()).unwrap();
         let again = Record::unpack(&record.pack().unwrap()).unwrap();
         assert_eq!(format!("{:?}", again.request().unwrap()), format!("{request:?}"));
         assert_eq!((&again.policy, &again.answer), (&policy, &answer));

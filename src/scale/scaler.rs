@@ -224,8 +224,8 @@ impl Scaler {
         }
         let order = self.memory.order.as_ref().filter(|order| self.tick < order.until);
         let history = &self.memory.history;
-        let answer = live.answer.clone();
-        let record = Record::new(&request, &self.policy, history, order, &status.unknown, answer).ok()?;
+        let (by_time, answer) = (self.parts.deciders.read_time(), live.answer.clone());
+        let record = Record::new(&request, &self.policy, history, order, &status.unknown, by_time, answer).ok()?;
         let record = record.standing_by(&status.standby);
         let decision = record.decide(&live.answer).ok()?;
         let memory = self.next_memory(&decision, &live, &asked, &states);
@@ -350,6 +350,9 @@ impl Scaler {
     ) -> Memory {
         let mut memory = self.memory.clone();
         memory.history.note(&self.policy, self.tick, decision.believed, memory.decided, decision.replicas);
+        if decision.clamps.iter().any(|clamp| clamp.name == "order") {
+            memory.history.was_ordered(self.tick);
+        }
         memory.recent.push(Recent {
             at: self.tick,
             replicas: memory.decided,

@@ -57,6 +57,10 @@ impl Decide for Fixed {
     fn plugin_hash(&self) -> &str {
         "f1xed"
     }
+
+    fn reads_time(&self) -> bool {
+        false
+    }
 }
 
 #[derive(Clone, Default)]
@@ -101,6 +105,10 @@ impl Decide for Shared {
 
     fn plugin_hash(&self) -> &str {
         "5eed"
+    }
+
+    fn reads_time(&self) -> bool {
+        false
     }
 }
 

@@ -224,7 +224,7 @@ impl Inlet {
 }
 
 fn decode(body: &[u8], content: Content, cut: (usize, Option<Joiner>), received: &Received) -> Result<(Decoded, u64)> {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let body = body.strip_prefix(lines::BYTE_ORDER_MARK).unwrap_or(body);
     let (line, joiner) = cut;
     let cut = |joiner: Option<Joiner>| -> Result<lines::Taken> {
         let limits = Limits { rows: EVENTS_MAX + 1, bytes: usize::MAX, line, long: EVENTS_MAX };

@@ -77,7 +77,7 @@ impl Plugin for Deduplicate {
             None => None,
         };
         let contract = fields.iter().fold(Contract::new(), Contract::reads).keeps_state();
-        let contract = if time == Time::Event { contract.reads("timestamp") } else { contract };
+        let contract = contract.reads(if time == Time::Event { "timestamp" } else { "context.now" });
         Ok((Deduplicate { fields, window, keys_max: keys_max as usize, refresh, time, tag }, contract))
     }
 }

@@ -95,6 +95,8 @@ impl Plugin for Geoip {
         if wanted.is_empty() {
             return Err(format!("`columns`: there is nothing to add from table `{table}`; name at least one column"));
         }
+        tables::lookup_network(&table, &network, Texts::default(), &wanted)
+            .map_err(|error| format!("`network`: column `{network}` of table `{table}`: {error}"))?;
         let added = |column: String| Added {
             name: format!("{prefix}{column}"),
             cell: types.get(&column).copied().unwrap_or(Cell::Utf8),

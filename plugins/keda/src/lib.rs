@@ -85,7 +85,10 @@ impl Plugin for Keda {
         let schedules = schedules.collect::<Result<_, _>>()?;
         let cooldown = time::parse_duration(&written.cooldown).map_err(|error| format!("`cooldown`: {error}"))?;
         let keda = Keda { triggers: written.triggers, schedules, cooldown, idle_replicas: written.idle_replicas };
-        let contract = keda.triggers.keys().fold(Contract::new().keeps_state(), Contract::reads);
+        let mut contract = keda.triggers.keys().fold(Contract::new().keeps_state(), Contract::reads);
+        if !keda.schedules.is_empty() {
+            contract = contract.reads("request.now");
+        }
         Ok((keda, contract))
     }
 }

@@ -82,7 +82,7 @@ impl Plugin for RateLimit {
         let always = always.map_err(|error| format!("`always`: {error}"))?;
         let read = key.iter().map(String::as_str).chain(always.iter().map(Where::field));
         let contract = read.fold(Contract::new(), Contract::reads).keeps_state();
-        let contract = if time == Time::Event { contract.reads("timestamp") } else { contract };
+        let contract = contract.reads(if time == Time::Event { "timestamp" } else { "context.now" });
         Ok((RateLimit { rate, key, time, always, tag }, contract))
     }
 }

@@ -113,9 +113,18 @@ function expected(names) {
 export class Batch {
   #columns;
   #read = new Map();
-  constructor({ rows, columns }) {
+  #reads;
+  constructor({ rows, columns }, reads) {
     this.rows = rows;
     this.#columns = new Map(columns.map((column) => [column.name, column]));
+    this.#reads = reads;
+  }
+
+  // A column; undefined where no event has it. One that the contract does not read is a mistake: it would be null for ever.
+  #found(name) {
+    const column = this.#columns.get(name);
+    if (!column && this.#reads) mustRead(name, this.#reads);
+    return column;
   }
 
   /** The names of the columns there are. */
@@ -125,7 +134,7 @@ export class Batch {
 
   /** A column's type; undefined where no event has it. */
   type(name) {
-    const tag = this.#columns.get(name)?.values.tag;
+    const tag = this.#found(name)?.values.tag;
     return tag === "dict-utf8" ? "utf8" : tag;
   }
 
@@ -133,7 +142,7 @@ export class Batch {
   column(name) {
     let values = this.#read.get(name);
     if (!values) {
-      const column = this.#columns.get(name);
+      const column = this.#found(name);
       values = column ? read(column) : new Array(this.rows).fill(null);
       this.#read.set(name, values);
     }
@@ -142,7 +151,7 @@ export class Batch {
 
   /** A column of text or bytes, as text. */
   text(name) {
-    const column = this.#columns.get(name);
+    const column = this.#found(name);
     if (column?.values.tag !== "binary") return this.column(name);
     const key = "text " + name;
     if (!this.#read.has(key)) this.#read.set(key, texts(column));
@@ -151,13 +160,13 @@ export class Batch {
 
   /** A column of text or bytes, as Uint8Arrays. */
   bytes(name) {
-    const column = this.#columns.get(name);
+    const column = this.#found(name);
     return column?.values.tag === "utf8" ? binaries(column) : this.column(name);
   }
 
   /** A row as an object. `body` is text here: the bytes are at `batch.bytes("body")`. */
   row(index) {
-    const row = {};
+    const row = this.#reads ? Object.create(UNREAD) : {};
     for (const [name, column] of this.#columns) {
       const value = (name === "body" ? this.text(name) : this.column(name))[index];
       if (column.values.tag === "int64" && value !== null && !Number.isSafeInteger(value)) {
@@ -178,6 +187,19 @@ export class Batch {
     const { tag, val } = column?.values ?? {};
     return tag === "utf8" || tag === "binary" ? val : undefined;
   }
+}
+
+// What a row has for a name that none of its columns has.
+const UNREAD = new Proxy(Object.prototype, {
+  get(target, name) {
+    if (typeof name === "string" && !(name in target) && name !== "toJSON" && name !== "then") mustRead(name, contract.reads);
+    return target[name];
+  },
+});
+
+function mustRead(name, reads) {
+  const isRead = reads.some((pattern) => (pattern.endsWith("*") ? name.startsWith(pattern.slice(0, -1)) : name === pattern));
+  if (!isRead) throw new Error(`the plugin reads no column \`${name}\`; name it in the contract's reads (${reads.join(", ") || "nothing"})`);
 }
 
 function read({ values: { tag, val }, validity }) {
@@ -252,7 +274,8 @@ function columnsIn(call, value) {
   if (typeof value === "object" && typeof value.then === "function") throw new TypeError(`${call} is async; a plugin cannot wait, so answer at once`);
   const isPlain = typeof value === "object" && !(value instanceof Date || value instanceof Map || value instanceof Set || Array.isArray(value));
   if (!isPlain) throw new TypeError(`${call} answered ${value instanceof Date ? "a Date" : shown(value)}; answer an object with columns`);
-  return value;
+  // A row that was handed in is answered too: then it is an object like any other.
+  return Object.getPrototypeOf(value) === UNREAD ? { ...value } : value;
 }
 
 const absent = (value) => value === null || value === undefined;
@@ -442,7 +465,7 @@ const contextOf = ({ now, state }) => ({
 
 // A function of a batch, or of each row: what one row throws is that row's error.
 function rowByRow(input, each) {
-  const batch = new Batch(input);
+  const batch = new Batch(input, contract.reads);
   const errors = [];
   for (let index = 0; index < batch.rows; index++) {
     try {
@@ -588,9 +611,10 @@ const WORLDS = {
 
 function whole(call, input, context) {
   try {
-    const batch = new Batch(input);
+    const batch = new Batch(input, contract.reads);
     const output = new Output(batch, contract);
-    call(batch, output, context);
+    const answer = call(batch, output, context);
+    if (typeof answer?.then === "function") throw new TypeError("it is async; a plugin cannot wait, so answer at once");
     return output.answer;
   } catch (thrown) {
     throw reasonOf(thrown);
@@ -656,10 +680,10 @@ export const tables = {
   lookupNetwork: (table, key, addresses, want) => find(hostTables.lookupNetwork, table, key, addresses, want),
 };
 
-/** What the component exports: the build calls it with the plugin's module and its world. */
-export function component(made, world) {
+/** What the component exports: the build calls it with the plugin's module, its world and its folder's name. */
+export function component(made, world, folder) {
   const plugin = {
-    describe: () => ({ name: String(made.name), version: String(made.version ?? "0.1.0"), about: String(made.about ?? "") }),
+    describe: () => ({ name: String(made.name ?? folder), version: String(made.version ?? "0.1.0"), about: String(made.about ?? "") }),
     configure(json) {
       try {
         settings = readSettings(made.settings ?? {}, json);

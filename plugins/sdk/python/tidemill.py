@@ -161,31 +161,39 @@ def _fit(name: str, value, hint):
 class Batch:
     """Columns of equal length. Iterating gives rows: dicts by column, None where there is no value."""
 
-    def __init__(self, batch):
+    def __init__(self, batch, reads: list[str] | None = None):
         self.rows = batch.rows
         self._columns = {column.name: column for column in batch.columns}
         self._read = {}
+        self._reads = reads
 
     @property
     def names(self) -> list[str]:
         """The names of the columns there are."""
         return list(self._columns)
 
+    def _found(self, name: str):
+        """A column; None where no event has it. One that the contract does not read is a mistake: it would be None for ever."""
+        column = self._columns.get(name)
+        if column is None and self._reads is not None:
+            _must_read(name, self._reads)
+        return column
+
     def type(self, name: str) -> str | None:
         """A column's type; None where no event has it."""
-        column = self._columns.get(name)
+        column = self._found(name)
         return _TYPE_OF[type(column.values)] if column else None
 
     def column(self, name: str) -> list:
         """A column's values: text is str, bytes are bytes, timestamps nanoseconds since 1970; None where there is none."""
         if name not in self._read:
-            column = self._columns.get(name)
+            column = self._found(name)
             self._read[name] = _read(column) if column else [None] * self.rows
         return self._read[name]
 
     def text(self, name: str) -> list:
         """A column of text or bytes, as str; what is not UTF-8 becomes U+FFFD."""
-        column = self._columns.get(name)
+        column = self._found(name)
         if column is None or not isinstance(column.values, wit.Values_Binary):
             return self.column(name)
         key = ("text", name)
@@ -195,7 +203,7 @@ class Batch:
 
     def bytes(self, name: str) -> list:
         """A column of text or bytes, as bytes."""
-        column = self._columns.get(name)
+        column = self._found(name)
         if column is None or not isinstance(column.values, wit.Values_Utf8):
             return self.column(name)
         return _nulled(_binaries(column.values.value), column.validity)
@@ -204,16 +212,32 @@ class Batch:
         # `body` is text here; its bytes are at `batch.bytes("body")`.
         names = self.names
         columns = [self.text(name) if name == "body" else self.column(name) for name in names]
+        row = type("Row", (Row,), {"_reads": self._reads or ["*"]})
         if not columns:
-            return iter([Row() for _ in range(self.rows)])
-        return (Row(zip(names, values)) for values in zip(*columns))
+            return iter([row() for _ in range(self.rows)])
+        return (row(zip(names, values)) for values in zip(*columns))
 
 
 class Row(dict):
-    """A row by column; a column that no event has is None."""
+    """A row by column; a column that no event has is None. One that the contract does not read is a mistake."""
 
-    def __missing__(self, _):
-        return None
+    _reads = ["*"]
+
+    def __missing__(self, name):
+        _must_read(name, self._reads)
+
+    def get(self, name, default=None):
+        if name in self:
+            return self[name]
+        _must_read(name, self._reads)
+        return default
+
+
+def _must_read(name, reads: list[str]):
+    for pattern in reads:
+        if name == pattern or pattern.endswith("*") and str(name).startswith(pattern[:-1]):
+            return
+    raise Error(f"the plugin reads no column `{name}`; name it in the contract's reads ({', '.join(reads) or 'nothing'})")
 
 
 _TYPE_OF = {
@@ -398,6 +422,8 @@ def _columns(made: list, origin: list, errors: dict, check: bool = True):
     kinds = dict(_contract.writes)
     misfits = {}
     for at, row in enumerate(made):
+        if isinstance(row, Row):  # the one that was handed in, answered
+            row = made[at] = dict(row)
         if row.keys() <= kinds.keys():
             continue
         for name in row.keys() - kinds.keys():
@@ -436,9 +462,9 @@ def _common_type(name: str, made: list) -> str:
 
 
 def _whole(call, input, context):
-    batch = Batch(input)
+    batch = Batch(input, _contract.reads)
     output = Output(batch, _contract)
-    call(batch, output, _context(context))
+    _now(call.__name__, call(batch, output, _context(context)))
     return output
 
 
@@ -460,7 +486,7 @@ def _parse(made, wit_parsing):
             return wit_parsing.Parsed(rows, output._columns, output._origin, output._errors_out(), output._state)
         context = _context(context)
         rows, origin, errors, one_to_one = [], [], {}, True
-        for at, row in enumerate(Batch(input)):
+        for at, row in enumerate(Batch(input, _contract.reads)):
             try:
                 answer = _now("parse_row", row_by_row(row, context))
                 if isinstance(answer, dict):
@@ -493,7 +519,7 @@ def _keep(made, wit_filtering):
             return wit_filtering.Kept(kept, output._errors_out(), output._state)
         context = _context(context)
         kept, errors = bytearray(input.rows), []
-        for at, row in enumerate(Batch(input)):
+        for at, row in enumerate(Batch(input, _contract.reads)):
             try:
                 answer = _now("keep_row", row_by_row(row, context))
                 if not isinstance(answer, bool):
@@ -515,7 +541,7 @@ def _enrich(made, wit_enriching):
             return wit_enriching.Enriched(output._columns, output._errors_out(), output._state)
         context = _context(context)
         rows, errors = [{}] * input.rows, {}
-        for at, row in enumerate(Batch(input)):
+        for at, row in enumerate(Batch(input, _contract.reads)):
             try:
                 rows[at] = _now("enrich_row", row_by_row(row, context)) or {}
             except Exception as error:
@@ -585,8 +611,8 @@ _WORLDS = {
 }
 
 
-def component(made, world: str) -> dict:
-    """The classes that the component exports: the build calls it with the plugin's module and its world."""
+def component(made, world: str, folder: str) -> dict:
+    """The classes that the component exports: the build calls it with the plugin's module, its world and its folder's name."""
     import importlib
 
     class_name, function_name, of_world = _WORLDS[world]
@@ -604,7 +630,7 @@ def component(made, world: str) -> dict:
         return called
 
     def describe(_):
-        return wit_plugin.Descriptor(made.NAME, getattr(made, "VERSION", "0.1.0"), getattr(made, "ABOUT", ""))
+        return wit_plugin.Descriptor(getattr(made, "NAME", folder), getattr(made, "VERSION", "0.1.0"), getattr(made, "ABOUT", ""))
 
     def configure(_, text):
         global _contract, _given

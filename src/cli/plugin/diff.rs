@@ -231,11 +231,7 @@ fn text(event: &RecordBatch) -> String {
 
 /// The table's columns that one of the contracts names.
 fn read(schema: &SchemaRef, contracts: &[Contract]) -> Vec<String> {
-    let names = |name: &str, pattern: &str| match pattern.strip_suffix('*') {
-        Some(start) => name.starts_with(start),
-        None => name == pattern || (name == "labels" && pattern.starts_with("labels.")),
-    };
-    let wanted = |name: &str| contracts.iter().flat_map(|contract| &contract.reads).any(|pattern| names(name, pattern));
+    let wanted = |name: &str| contracts.iter().any(|contract| contract.hands_over(name));
     // Labels tell metrics from logs, and so does a value.
     let columns = schema.fields().iter().map(|field| field.name().as_str());
     columns.filter(|name| wanted(name)).map(|name| format!("\"{}\"", name.replace('"', "\"\""))).collect()

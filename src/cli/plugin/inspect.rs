@@ -127,6 +127,7 @@ impl Report {
                 contract.writes.iter().map(|(name, r#type)| json!({ "name": name, "type": r#type.word() })).collect();
             json!({
                 "reads": contract.reads,
+                "reads_time": contract.reads_time,
                 "writes": writes,
                 "open_schema": contract.open_schema,
                 "keeps_state": contract.keeps_state,
@@ -164,7 +165,8 @@ fn contract_lines(world: World, contract: &Contract) -> Vec<(&'static str, Strin
     }
     let mut lines = Vec::new();
     if world != World::Autoscaler {
-        lines.push(("reads", none_or(&contract.reads)));
+        let time = contract.reads_time.then(|| "the time (clock = true)".to_owned());
+        lines.push(("reads", none_or(&contract.reads.iter().cloned().chain(time).collect::<Vec<_>>())));
     }
     if matches!(world, World::Parser | World::Enricher) {
         lines.push(("writes", none_or(&writes)));

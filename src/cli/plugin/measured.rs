@@ -11,9 +11,8 @@
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event::Batch;
-use crate::pipeline::Stage;
-use crate::pipeline::config::OnError;
 use crate::pipeline::stage::Outcome;
+use crate::pipeline::{Manner, Stage};
 use crate::plugin::instance::{Context, cpu_time};
 use crate::plugin::{Account, Configured, Contract, Instance, Library, Limits, Lookup, Plugin};
 use std::collections::BTreeMap;
@@ -75,7 +74,8 @@ impl Measured {
         let idle = Configured { plugin: idle, settings: "{}".into(), account: Arc::default(), ..configured.clone() };
         let instance = Instance::new(library.engine(), configured)?;
         let contract = instance.contract().clone();
-        let stage = Stage::new("measured", OnError::DeadLetter, instance, Clock::system(), true, None);
+        let manner = Manner { clock: true, ..Manner::default() };
+        let stage = Stage::new("measured", manner, instance, Clock::system(), None);
         let idle = Instance::new(library.engine(), idle)?;
         Ok(Measured {
             name: plugin.name().to_owned(),

@@ -180,6 +180,10 @@ impl Propose for Asked {
     fn propose(&mut self, request: &Request) -> Result<Proposal> {
         self.0.decide(request).map_err(|fault| Error::new(ErrorKind::Foreign, fault.message))
     }
+
+    fn reads_time(&self) -> bool {
+        self.0.contract().reads_time
+    }
 }
 
 fn all(advisers: &Advisers) -> Result<BTreeMap<String, Configured>> {

@@ -5,10 +5,9 @@
 //!
 //! Source: the API reference of autoscaling/v2 and autoscaling/v1.
 
-use super::manifest::{Fields, Node, Reader, Value};
-use crate::scale::actuator::kubernetes::KNOWN;
+use super::manifest::{Node, Reader};
+use super::object::{Named, Target, float, identifier, one_line, quoted, told, unused};
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 /// The HPA controller looks every 15 s unless it is told otherwise.
 const EVERY: &str = "15s";
@@ -17,20 +16,12 @@ const EVERY: &str = "15s";
 #[derive(Debug)]
 pub(super) struct Hpa {
     line: u64,
-    namespace: Option<String>,
-    name: String,
+    named: Named,
     target: Target,
     min: u32,
     max: u32,
     metrics: Vec<Metric>,
     behavior: Vec<Rules>,
-}
-
-#[derive(Debug, Default)]
-struct Target {
-    api_version: Option<String>,
-    kind: String,
-    name: String,
 }
 
 /// One thing that it measures.
@@ -61,11 +52,20 @@ impl Hpa {
         all.take("kind");
         // What the controller reports is no setting.
         all.take("status");
-        let (namespace, name) = metadata(reader, &mut all)?;
+        let named = Named::read(reader, &mut all)?;
+        for (line, annotation, _) in &named.annotations {
+            let reports = annotation.ends_with("/conditions") || annotation.ends_with("/current-metrics");
+            if annotation.starts_with("autoscaling.alpha.kubernetes.io/") && !reports {
+                let told = format!(
+                    "the annotation `{annotation}` is not converted; write it as autoscaling/v2 (`kubectl get hpa.v2.autoscaling`)"
+                );
+                reader.wrong(*line, told);
+            }
+        }
         let spec = reader.must(&mut all, "spec")?;
         reader.done(&all);
         let mut spec = reader.map(spec, "spec")?;
-        let target = reader.must(&mut spec, "scaleTargetRef").and_then(|node| target(reader, node));
+        let target = reader.must(&mut spec, "scaleTargetRef").and_then(|node| Target::read(reader, node, None));
         let min = spec.take("minReplicas").map_or(Some(1), |node| reader.count(node, "spec.minReplicas"));
         let max = reader.must(&mut spec, "maxReplicas").and_then(|node| reader.count(node, "spec.maxReplicas"));
         let (mut metrics, mut behavior) = (Vec::new(), Vec::new());
@@ -101,13 +101,7 @@ impl Hpa {
         for metric in &mut metrics {
             metric.signal = unused(&metric.signal, &mut used);
         }
-        Some(Hpa { line: node.line, namespace, name, target: target?, min: min?, max: max?, metrics, behavior })
-    }
-
-    /// Its name and place, for people.
-    pub(super) fn told(&self) -> String {
-        let namespace = self.namespace.as_ref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
-        format!("{namespace}{}", self.name)
+        Some(Hpa { line: node.line, named, target: target?, min: min?, max: max?, metrics, behavior })
     }
 
     /// What has to be filled in: each signal with what its query has to answer.
@@ -117,13 +111,17 @@ impl Hpa {
 
     /// The scaler and the workload as TOML, under a name that is not among the used ones.
     pub(super) fn toml(&self, file: &str, used: &mut BTreeSet<String>) -> (String, String) {
-        let name = unused(&identifier(&self.name), used);
+        let name = unused(&identifier(&self.named.name), used);
         let mut out = String::new();
         let mut line = |text: String| {
             out.push_str(&text);
             out.push('\n');
         };
-        line(format!("# From the HorizontalPodAutoscaler {} ({file}, line {}).", one_line(&self.told()), self.line));
+        line(format!(
+            "# From the HorizontalPodAutoscaler {} ({file}, line {}).",
+            one_line(&self.named.told()),
+            self.line
+        ));
         line(format!("[scalers.{name}]\nworkload = \"{name}\"\nplugin = \"hpa\"\nevery = \"{EVERY}\""));
         line(format!("min = {}\nmax = {}\n", self.min, self.max));
         line(format!("[scalers.{name}.settings.targets]"));
@@ -141,55 +139,9 @@ impl Hpa {
             line(format!("# Fill in: {}.", one_line(&metric.wanted)));
             line(format!("{} = \"SELECT value FROM fill_in_{}\"", metric.signal, metric.signal));
         }
-        line(format!("\n[workloads.{name}]\ntype = \"kubernetes\""));
-        if let Some(namespace) = &self.namespace {
-            line(format!("namespace = {}", quoted(namespace)));
-        }
-        let Target { api_version, kind, name: object } = &self.target;
-        line(format!("kind = {}", quoted(kind)));
-        let usual = known_api(kind);
-        if let Some(api) = api_version.as_ref().filter(|api| usual != Some(api.as_str())) {
-            line(format!("api_version = {}", quoted(api)));
-        }
-        line(format!("name = {}", quoted(object)));
+        out.push_str(&self.target.workload(&name, self.named.namespace.as_deref()));
         (name, out)
     }
-}
-
-fn metadata(reader: &mut Reader, all: &mut Fields<'_>) -> Option<(Option<String>, String)> {
-    const ALPHA: &str = "autoscaling.alpha.kubernetes.io/";
-    let node = reader.must(all, "metadata")?;
-    let mut fields = reader.map(node, "metadata")?;
-    let name = reader.must(&mut fields, "name").and_then(|node| reader.text(node, "metadata.name"));
-    let namespace = fields.take("namespace").and_then(|node| reader.text(node, "metadata.namespace"));
-    if let Some(node) = fields.take("annotations") {
-        let path = fields.path("annotations");
-        for field in reader.map(node, &path)?.take_all() {
-            if field.name.starts_with(ALPHA)
-                && !field.name.ends_with("/conditions")
-                && !field.name.ends_with("/current-metrics")
-            {
-                let told = format!(
-                    "the annotation `{}` is not converted; write it as autoscaling/v2 (`kubectl get hpa.v2.autoscaling`)",
-                    field.name
-                );
-                reader.wrong(field.line, told);
-            }
-        }
-    }
-    // Labels, uid and the like are the API server's.
-    fields.take_all();
-    Some((namespace, name?))
-}
-
-fn target(reader: &mut Reader, node: &Node) -> Option<Target> {
-    let path = "spec.scaleTargetRef";
-    let mut fields = reader.map(node, path)?;
-    let api_version = fields.take("apiVersion").and_then(|node| reader.text(node, "spec.scaleTargetRef.apiVersion"));
-    let kind = reader.must(&mut fields, "kind").and_then(|node| reader.text(node, "spec.scaleTargetRef.kind"));
-    let name = reader.must(&mut fields, "name").and_then(|node| reader.text(node, "spec.scaleTargetRef.name"));
-    reader.done(&fields);
-    Some(Target { api_version, kind: kind?, name: name? })
 }
 
 /// What is measured where nothing is said.
@@ -236,8 +188,8 @@ fn metric(reader: &mut Reader, node: &Node, path: &str) -> Option<Metric> {
             let described = match field {
                 "object" => {
                     let node = reader.must(&mut fields, "describedObject")?;
-                    let object = target_of(reader, node, &format!("{path}.describedObject"))?;
-                    format!(" of the {} `{}`", object.kind, object.name)
+                    let (kind, name) = target_of(reader, node, &format!("{path}.describedObject"))?;
+                    format!(" of the {kind} `{name}`")
                 }
                 _ => String::new(),
             };
@@ -277,7 +229,8 @@ fn resource_wanted(resource: &str, kind: &str, container: Option<&str>) -> Strin
     }
 }
 
-fn target_of(reader: &mut Reader, node: &Node, path: &str) -> Option<Target> {
+/// An object's kind and name.
+fn target_of(reader: &mut Reader, node: &Node, path: &str) -> Option<(String, String)> {
     let mut fields = reader.map(node, path)?;
     let mut text = |reader: &mut Reader, name: &'static str| {
         let node = reader.must(&mut fields, name)?;
@@ -286,7 +239,7 @@ fn target_of(reader: &mut Reader, node: &Node, path: &str) -> Option<Target> {
     let (kind, name) = (text(reader, "kind"), text(reader, "name"));
     fields.take("apiVersion");
     reader.done(&fields);
-    Some(Target { api_version: None, kind: kind?, name: name? })
+    Some((kind?, name?))
 }
 
 /// A metric's name, and its selector in words.
@@ -397,61 +350,4 @@ fn policy(reader: &mut Reader, node: &Node, path: &str) -> Option<String> {
         reader.must(&mut fields, "periodSeconds").and_then(|node| reader.count(node, &format!("{path}.periodSeconds")));
     reader.done(&fields);
     Some(format!("{{ type = {}, value = {}, periodSeconds = {} }}", quoted(&word), value?, period?))
-}
-
-/// The API that a workload of this kind has without saying so.
-fn known_api(kind: &str) -> Option<&'static str> {
-    KNOWN.iter().find(|known| known.0 == kind).map(|known| known.1)
-}
-
-/// A name as pipeline files have them.
-fn identifier(name: &str) -> String {
-    let mut out: String =
-        name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
-    if !out.starts_with(|c: char| c.is_ascii_lowercase()) {
-        out.insert(0, 'x');
-    }
-    out.truncate(60);
-    out
-}
-
-/// The name, or the first with a number that is not used yet.
-fn unused(name: &str, used: &mut BTreeSet<String>) -> String {
-    let numbered = (2..).map(|number| format!("{name}_{number}"));
-    let free = std::iter::once(name.to_owned()).chain(numbered).find(|name| !used.contains(name)).unwrap_or_default();
-    used.insert(free.clone());
-    free
-}
-
-fn quoted(text: &str) -> String {
-    toml_edit::Value::from(text).to_string().trim().to_owned()
-}
-
-fn float(number: f64) -> String {
-    toml_edit::Value::from(number).to_string().trim().to_owned()
-}
-
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-/// A node in words, for a comment.
-fn told(node: &Node) -> String {
-    match &node.value {
-        Value::Null => "null".to_owned(),
-        Value::Flag(flag) => flag.to_string(),
-        Value::Number(number) => number.to_string(),
-        Value::Text(text) => text.clone(),
-        Value::List(list) => {
-            let items: Vec<String> = list.iter().map(told).collect();
-            format!("[{}]", items.join(", "))
-        }
-        Value::Map(fields) => {
-            let mut out = String::new();
-            for field in fields {
-                let _ = write!(out, "{}{}", if out.is_empty() { "" } else { " " }, told(&field.node));
-            }
-            out
-        }
-    }
 }

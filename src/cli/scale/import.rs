@@ -2,6 +2,7 @@
 
 use super::hpa::Hpa;
 use super::manifest::{Reader, Value, read};
+use super::scaled_object::ScaledObject;
 use crate::error::{Error, Result};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -11,14 +12,44 @@ use std::process::ExitCode;
 /// The largest manifest that is read, in bytes.
 const BYTES_MAX: u64 = 16 << 20;
 
-/// Writes HorizontalPodAutoscalers (autoscaling/v2 or v1) as scalers of a pipeline file, with the queries left to be filled in.
+/// Writes HorizontalPodAutoscalers (autoscaling/v2 or v1) and KEDA's ScaledObjects as scalers of a pipeline file, with the queries left
+/// to be filled in.
 #[derive(clap::Args)]
 pub(super) struct Import {
-    /// YAML or JSON, as `kubectl get hpa -A -o yaml` prints it; `-` for standard input.
+    /// YAML or JSON, as `kubectl get hpa -A -o yaml` or `kubectl get scaledobjects -A -o yaml` prints it; `-` for standard input.
     file: PathBuf,
     /// Where to write it; standard output if not given. A file that is there already is not overwritten.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+}
+
+/// What becomes a scaler.
+enum Manifest {
+    Hpa(Hpa),
+    Keda(ScaledObject),
+}
+
+impl Manifest {
+    fn toml(&self, file: &str, used: &mut BTreeSet<String>) -> (String, String) {
+        match self {
+            Manifest::Hpa(hpa) => hpa.toml(file, used),
+            Manifest::Keda(object) => object.toml(file, used),
+        }
+    }
+
+    fn to_fill(&self) -> Vec<(u64, &str, &str)> {
+        match self {
+            Manifest::Hpa(hpa) => hpa.to_fill().collect(),
+            Manifest::Keda(object) => object.to_fill().collect(),
+        }
+    }
+
+    fn left_out(&self) -> Vec<(u64, &str)> {
+        match self {
+            Manifest::Hpa(_) => Vec::new(),
+            Manifest::Keda(object) => object.left_out().collect(),
+        }
+    }
 }
 
 impl Import {
@@ -26,11 +57,12 @@ impl Import {
         let file = self.file.display().to_string();
         let text = self.text()?;
         let mut reader = Reader::new(&file);
-        let (mut hpas, mut left_out) = (Vec::new(), Vec::new());
+        let (mut found, mut left_out) = (Vec::new(), Vec::new());
         for node in read(&file, &text)? {
             let kind = kind(&node.value);
             match kind.as_deref() {
-                Some("HorizontalPodAutoscaler") => hpas.extend(Hpa::read(&mut reader, &node)),
+                Some("HorizontalPodAutoscaler") => found.extend(Hpa::read(&mut reader, &node).map(Manifest::Hpa)),
+                Some("ScaledObject") => found.extend(ScaledObject::read(&mut reader, &node).map(Manifest::Keda)),
                 Some(kind) => left_out.push(format!("{file}:{}: a {kind} is left out", node.line)),
                 None => reader.wrong(node.line, "this is no manifest: it has no `kind`"),
             }
@@ -46,29 +78,32 @@ impl Import {
             eprintln!("{} mistake{s}; nothing was written", reader.mistakes.len());
             return Ok(ExitCode::FAILURE);
         }
-        if hpas.is_empty() {
+        if found.is_empty() {
             return Err(Error::invalid(format!(
-                "{file} has no HorizontalPodAutoscaler; print some by `kubectl get hpa -A -o yaml`"
+                "{file} has no HorizontalPodAutoscaler or ScaledObject; print some by `kubectl get hpa -A -o yaml`"
             )));
         }
         let mut used = BTreeSet::new();
         let mut out = String::new();
-        for hpa in &hpas {
-            let (name, toml) = hpa.toml(&file, &mut used);
+        for manifest in &found {
+            let (name, toml) = manifest.toml(&file, &mut used);
             if !out.is_empty() {
                 out.push('\n');
             }
             out.push_str(&toml);
-            for (line, signal, wanted) in hpa.to_fill() {
+            for (line, what) in manifest.left_out() {
+                eprintln!("{file}:{line}: left out of scalers.{name}: {what}");
+            }
+            for (line, signal, wanted) in manifest.to_fill() {
                 eprintln!("{file}:{line}: fill in scalers.{name}.signals.{signal}: {wanted}");
             }
         }
         self.write(&out)?;
-        let s = if hpas.len() == 1 { "" } else { "s" };
+        let s = if found.len() == 1 { "" } else { "s" };
         eprintln!(
-            "{} scaler{s} written; fill in the queries, then `tidemill check`. Delete a HorizontalPodAutoscaler before its scaler runs: \
-             two that set one number undo each other",
-            hpas.len()
+            "{} scaler{s} written; fill in the queries, then `tidemill check`. Delete a HorizontalPodAutoscaler or ScaledObject before its \
+             scaler runs: two that set one number undo each other",
+            found.len()
         );
         Ok(ExitCode::SUCCESS)
     }

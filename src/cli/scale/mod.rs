@@ -8,9 +8,11 @@ mod grid;
 mod hpa;
 mod import;
 mod manifest;
+mod object;
 mod outcome;
 mod picture;
 mod replay;
+mod scaled_object;
 
 use super::runtime;
 use super::server::Server;
@@ -42,7 +44,7 @@ enum ScaleCommand {
     Order(Order),
     /// Take an order back: the plugin decides again.
     Release(Name),
-    /// Write HorizontalPodAutoscalers as scalers of a pipeline file.
+    /// Write HorizontalPodAutoscalers and KEDA's ScaledObjects as scalers of a pipeline file.
     Import(import::Import),
     /// Let the shadow decide from now on; the plugin that did becomes the shadow.
     Promote(Name),

@@ -41,6 +41,11 @@ const TICKS_MAX: i64 = 50_000_000;
 pub trait Propose {
     /// How many, or why it cannot say.
     fn propose(&mut self, request: &Request) -> Result<Proposal>;
+
+    /// Whether it goes by the time of day too, as a schedule does.
+    fn reads_time(&self) -> bool {
+        false
+    }
 }
 
 impl<F: FnMut(&Request) -> Result<Proposal>> Propose for F {
@@ -55,6 +60,13 @@ pub struct Panel {
     pub live: Box<dyn Propose>,
     /// those that advise it, by name
     pub advisers: BTreeMap<String, Box<dyn Propose>>,
+}
+
+impl Panel {
+    /// Whether a proposal may rest on the time alone.
+    fn read_time(&self) -> bool {
+        self.live.reads_time() || self.advisers.values().any(|adviser| adviser.reads_time())
+    }
 }
 
 /// What is tried. Times in ns UTC, spans in ns.
@@ -210,7 +222,8 @@ impl Trial<'_> {
         self.request.advice = advice;
         self.request.state = state;
         let answer = self.panel.live.propose(&self.request);
-        let beliefs: Vec<Belief> = self.request.signals.iter().map(Belief::of).collect();
+        let mut beliefs: Vec<Belief> = self.request.signals.iter().map(Belief::of).collect();
+        beliefs.extend(self.panel.read_time().then(Belief::time));
         let current = self.request.replicas;
         let decision = self.setup.policy.decide(Case {
             now,

@@ -327,6 +327,10 @@ impl Decide for Asked {
     fn plugin_hash(&self) -> &str {
         &self.hash
     }
+
+    fn reads_time(&self) -> bool {
+        self.instance.contract().reads_time
+    }
 }
 
 const SHOWN: &[&str] = &["value", "stale", "rows", "missing", "null", "failed"];

@@ -36,6 +36,9 @@ pub struct Move {
     pub from: u32,
     /// replicas after
     pub to: u32,
+    /// an operator asked for it: it is no turn of ours
+    #[serde(default)]
+    ordered: bool,
 }
 
 /// What was proposed once.
@@ -82,17 +85,19 @@ impl History {
 
     /// How often the direction turned within the last while.
     pub fn turns(&self, now: i64, within: Duration) -> u32 {
-        let pairs = self.moves.windows(2).filter_map(|pair| match pair {
-            [before, after] => Some((before, after)),
-            _ => None,
-        });
+        let pairs = self.own().zip(self.own().skip(1));
         let turns = pairs.filter(|(before, after)| before.is_up() != after.is_up() && is_within(after.at, now, within));
         u32::try_from(turns.count()).unwrap_or(u32::MAX)
     }
 
     /// Whether a change to this number would turn the direction.
     pub fn would_turn(&self, current: u32, to: u32) -> bool {
-        to != current && self.last().is_some_and(|last| last.is_up() != (to > current))
+        to != current && self.own().next_back().is_some_and(|last| last.is_up() != (to > current))
+    }
+
+    /// Changes that nobody ordered.
+    fn own(&self) -> impl DoubleEndedIterator<Item = &Move> {
+        self.moves.iter().filter(|change| !change.ordered)
     }
 
     /// The highest proposal of the last while.
@@ -117,13 +122,21 @@ impl History {
         });
         self.lows.push(proposed);
         if from != to {
-            self.moves.push(Move { at: now, from, to });
+            self.moves.push(Move { at: now, from, to, ordered: false });
         }
-        // The last move always stays: it tells the direction. So does the one before the oldest within reach.
+        // The last move always stays, also the last of ours: it tells the direction. So does the one before the oldest within reach.
         let reach = policy.reach();
         let out_of_reach = self.moves.iter().take_while(|change| !is_within(change.at, now, reach)).count();
+        let own = self.moves.iter().take(out_of_reach).rposition(|change| !change.ordered);
         let over = self.moves.len().saturating_sub(MOVES_MAX);
-        self.moves.drain(..out_of_reach.saturating_sub(1).max(over));
+        self.moves.drain(..out_of_reach.saturating_sub(1).min(own.unwrap_or(usize::MAX)).max(over));
+    }
+
+    /// The change of this tick, if there was one, was an operator's.
+    pub fn was_ordered(&mut self, now: i64) {
+        if let Some(last) = self.moves.last_mut().filter(|last| last.at == now) {
+            last.ordered = true;
+        }
     }
 
     /// The last change, if it was this one, did not happen after all.

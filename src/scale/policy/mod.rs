@@ -137,6 +137,11 @@ impl Belief {
     pub fn of(signal: &Signal) -> Belief {
         Belief { name: signal.name.clone(), freshness: signal.freshness, message: signal.message.clone() }
     }
+
+    /// The time of day, of which nobody is in doubt: what a schedule's proposal rests on.
+    pub fn time() -> Belief {
+        Belief { name: "time".to_owned(), freshness: Freshness::Fresh, message: String::new() }
+    }
 }
 
 impl Policy {

@@ -24,7 +24,8 @@ impl Contract {
     }
 
     /// A column to hand over: `labels.job` is one label of a metric, `labels.*` every label, `*` every column.
-    /// Of an autoscaler: a signal that it cannot do without, or `advisers.*`, at least one adviser.
+    /// Of an autoscaler: a signal that it cannot do without, or `advisers.*`, at least one adviser. `context.now`, or of an autoscaler
+    /// `request.now`, is the time: the answers depend on it, as those of a schedule do.
     pub fn reads(mut self, column: impl Into<String>) -> Contract {
         self.reads.push(column.into());
         self

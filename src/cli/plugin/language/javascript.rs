@@ -76,8 +76,9 @@ pub(super) fn build(folder: &Path, main_file: &str) -> Result<PathBuf> {
     };
     let entry = format!(
         "import * as made from \"../{main_file}\";\nimport {{ component }} from \"tidemill\";\n\
-         export const {{ plugin, {interface} }} = component(made, \"{}\");\n",
-        world.word()
+         export const {{ plugin, {interface} }} = component(made, \"{}\", {});\n",
+        world.word(),
+        tools::name_of(&project)
     );
     tools::write(&build.join("entry.js"), &entry)?;
     let mut bundle = esbuild.command(&project);

@@ -53,8 +53,9 @@ impl Language for Python {
         // The interpreter's own imports fail without saying which file they were in.
         let lent = tools::lend(SDK, &project, &build.join("sdk"))?;
         let entry = format!(
-            "import plugin\nimport tidemill\n\nglobals().update(tidemill.component(plugin, \"{}\"))\n",
-            world.word()
+            "import plugin\nimport tidemill\n\nglobals().update(tidemill.component(plugin, \"{}\", {}))\n",
+            world.word(),
+            tools::name_of(&project)
         );
         tools::write(&build.join("app/app.py"), &entry)?;
         tools::write(&build.join("wit/tidemill.wit"), WIT)?;

@@ -120,6 +120,12 @@ pub(super) fn build_folder(project: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// What a plugin is called that does not say its name: its folder's, as a text of JavaScript and Python.
+pub(super) fn name_of(project: &Path) -> String {
+    let name = project.file_name().unwrap_or_default().to_string_lossy();
+    serde_json::Value::from(name).to_string()
+}
+
 /// Puts files of an SDK into a folder, unless the project has the first of them as its own; answers whether it did.
 pub(super) fn lend(sdk: &[(&str, &str)], project: &Path, folder: &Path) -> Result<bool> {
     if sdk.first().is_some_and(|(name, _)| project.join(name).is_file()) {
