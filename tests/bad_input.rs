@@ -69,7 +69,12 @@ fn one_mistake_is_told_with_its_line_and_what_to_write() {
         ("\"access-log\"", "\"folder.wasm\"", 8, "cannot read plugin `folder.wasm`: Is a directory"),
         ("\"access-log\"", "\"text.wasm\"", 8, "it is not a WebAssembly file"),
         ("\"access-log\"", "\"newer.wasm\"", 8, "built against version 0.2.0 of the plugin interface"),
-        ("plugin = \"access-log\"", &zoo, 9, "it trapped: it panicked or aborted"),
+        (
+            "plugin = \"access-log\"",
+            &zoo,
+            9,
+            "it trapped: it panicked or aborted, or asked for a file, a socket or a clock: there are none",
+        ),
         (
             "plugin = \"access-log\"",
             "plugin = \"access-log\"\nsettings = { format = \"x\" }",

@@ -1,4 +1,5 @@
-//! Plugins in every language: what `plugin new` begins is built and passes its cases, and so does every example.
+//! Plugins in every language: what `plugin new` begins is built and passes its cases, and so does every example; what authors get wrong
+//! is said.
 
 use crate::mill::{finish_within, stderr, stdout, tidemill};
 use std::path::{Path, PathBuf};
@@ -78,7 +79,8 @@ fn language(name: &str) {
         }
     }
     assert!(begun > 0, "nothing can be begun in {name}");
-    for example in examples(name) {
+    let mistakes = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mistakes").join(name);
+    for example in examples(name).into_iter().chain(mistakes.is_dir().then_some(mistakes)) {
         let built = place.join(format!("{}.wasm", example.file_name().unwrap().to_str().unwrap()));
         let built = built.to_str().unwrap();
         well(&example, &["plugin", "build", ".", "--output", built]);

@@ -61,7 +61,7 @@ pub fn became(outcome: &Outcome) -> (Vec<String>, Vec<(String, String)>) {
 const REASONS: [(&str, &str); 4] = [
     ("LOOP", "it used more than 200ms of processor time"),
     ("ALLOC", "it needed more than 64.0 MiB of memory"),
-    ("PANIC", "it trapped: it panicked or aborted"),
+    ("PANIC", "it trapped: it panicked or aborted, or asked for a file, a socket or a clock: there are none"),
     ("DEEP", "it trapped: an access outside of its memory (is its stack too small"),
 ];
 
@@ -122,7 +122,10 @@ fn a_filter_that_misbehaves() {
     let malformed = |entries: usize| format!("its answer is malformed: its mask has {entries} entries for 1 rows");
     for (line, reason) in [
         ("LOOP", "it used more than 200ms of processor time".to_owned()),
-        ("PANIC", "it trapped: it panicked or aborted".to_owned()),
+        (
+            "PANIC",
+            "it trapped: it panicked or aborted, or asked for a file, a socket or a clock: there are none".to_owned(),
+        ),
         ("SHORT", malformed(0)),
         ("LONG", malformed(2)),
     ] {
@@ -182,7 +185,10 @@ fn settings_that_panic_or_hang_are_refused() {
     let plugin = library.open(&test_plugin("misbehave").display().to_string(), Path::new("")).unwrap();
     for (settings, says) in [
         ("{\"refuse\":true}", "`refuse` is true; leave it out"),
-        ("{\"panic\":true}", "it trapped: it panicked or aborted"),
+        (
+            "{\"panic\":true}",
+            "it trapped: it panicked or aborted, or asked for a file, a socket or a clock: there are none",
+        ),
         ("{\"nonsense\":true}", "unknown field `nonsense`"),
     ] {
         let error = Instance::new(library.engine(), configured(plugin.clone(), settings)).err().unwrap();
@@ -201,7 +207,7 @@ fn a_breaker_opens_after_five_lost_batches_and_closes() {
     for _ in 0..5 {
         assert!(reason(stage.run(&poison).unwrap()).unwrap().starts_with("it trapped"));
     }
-    let paused = "the stage is paused after failing again and again: it trapped: it panicked or aborted";
+    let paused = "the stage is paused after failing again and again: it trapped: it panicked or aborted, or asked for a file, a socket or a clock: there are none";
     assert_eq!(reason(stage.run(&good).unwrap()).unwrap(), paused);
     clock.advance(Duration::from_secs(1));
     assert!(reason(stage.run(&poison).unwrap()).unwrap().starts_with("it trapped"));

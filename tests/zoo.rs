@@ -42,7 +42,7 @@ fn misbehave() -> Vec<u8> {
 const LINES: [(&str, &str); 7] = [
     ("LOOP", "it used more than 200ms of processor time"),
     ("ALLOC", "it needed more than 64.0 MiB of memory"),
-    ("PANIC", "it trapped: it panicked or aborted"),
+    ("PANIC", "it trapped: it panicked or aborted, or asked for a file, a socket or a clock: there are none"),
     ("DEEP", "it trapped: an access outside of its memory (is its stack too small"),
     ("CHATTER", "it called its host (log, lookups) more than 10000 times in one call"),
     ("ASKING", "it called its host (log, lookups) more than 10000 times in one call"),
@@ -156,7 +156,12 @@ fn animals_that_do_not_start() {
             "it used more than 100ms of processor time to start",
         ),
         ("hang", misbehave(), "{\"hang\":true}", "it used more than 100ms of processor time to start"),
-        ("trap", by_hand("CONFIGURED", "unreachable"), "{}", "it trapped: it panicked or aborted"),
+        (
+            "trap",
+            by_hand("CONFIGURED", "unreachable"),
+            "{}",
+            "it trapped: it panicked or aborted, or asked for a file, a socket or a clock: there are none",
+        ),
         ("memory", by_hand("TOP", "(memory $large 2000)"), "{}", "it needed more than 64.0 MiB of memory"),
         ("table", by_hand("TOP", "(table 1000000 funcref)"), "{}", "(or its tables' 100000 entries)"),
         ("sleeper", by_hand("TOP", threads), "{}", "threads"),
@@ -416,7 +421,12 @@ fn traps_in_a_process_of_their_own() {
     let mut traps = |count: usize| {
         for _ in 0..count {
             let fault = instance.parse(&poison, Default::default(), Duration::from_millis(200)).unwrap_err();
-            assert!(fault.backtrace.is_some() && fault.message == "it trapped: it panicked or aborted", "{fault:?}");
+            assert!(
+                fault.backtrace.is_some()
+                    && fault.message
+                        == "it trapped: it panicked or aborted, or asked for a file, a socket or a clock: there are none",
+                "{fault:?}"
+            );
         }
     };
     traps(2_000);

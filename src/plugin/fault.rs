@@ -100,7 +100,7 @@ fn meaning(error: &wasmtime::Error, host: &Host, while_it_ran: bool) -> (FaultKi
         Some(Trap::StackOverflow) => "the stack overflowed".to_owned(),
         Some(Trap::UnreachableCodeReached) => match &host.panic {
             Some(panic) => format!("it {panic}"),
-            None => "it panicked or aborted".to_owned(),
+            None => "it panicked or aborted, or asked for a file, a socket or a clock: there are none".to_owned(),
         },
         // The stack of compiled Rust and C lies at the start of the memory, and an overflow of it looks like this.
         Some(Trap::MemoryOutOfBounds) => {

@@ -13,6 +13,17 @@
 import * as hostLog from "tidemill:plugin/log@0.1.0";
 import * as hostTables from "tidemill:plugin/tables@0.1.0";
 
+// What there is not: asking for it is an error that says so, not a trap that does not.
+const noClock = (what) => () => {
+  throw new Error(`\`${what}\`: a plugin has no clock; the time is \`context.now\`, where the stage says \`clock = true\``);
+};
+Date.now = noClock("Date.now");
+globalThis.Date = new Proxy(Date, {
+  construct: (target, given, as) => (given.length === 0 ? noClock("new Date()")() : Reflect.construct(target, given, as)),
+  apply: noClock("Date()"),
+});
+Object.defineProperty(globalThis, "performance", { value: { now: noClock("performance.now") } });
+
 const TYPES = ["boolean", "int64", "float64", "timestamp", "utf8", "binary"];
 
 /** A line in `tidemill.logs`, marked with the stage. Not for data. */

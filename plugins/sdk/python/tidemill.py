@@ -9,19 +9,24 @@
 parse, keep and enrich (batch, output, context) are the same a batch at a time. The world is told by which of them a plugin defines.
 
 Always: what a row's function raises is that row's error, and the other rows go on.
-Never:  a plugin opens files or sockets, or asks for the time: there are none, and trying ends the call.
+Never:  a plugin opens files or sockets, or asks for the time: there are none, and trying is an error that says so.
 """
 
 import _strptime  # noqa: F401 what is imported later than now is looked for in a file system that there is not
+import builtins
+import datetime as datetime_module
 import encodings.ascii
 import encodings.latin_1
 import encodings.utf_8
+import io
 import json
+import os
 import sys
+import time as time_module
 import types as python_types
 import typing
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta, timezone
 from itertools import accumulate, compress, pairwise
 
 from componentize_py_types import Err
@@ -37,6 +42,39 @@ _NONE = type(None)
 
 class Error(Exception):
     """What is wrong, in words. Of any other exception the kind and the line are told too, as of a mistake in the plugin."""
+
+
+# ---- What there is not ----------------------------------------------------------------------------------------------------------------
+
+
+def _no(what: str, instead: str):
+    def refused(*_, **__):
+        raise Error(f"`{what}`: {instead}")
+
+    return refused
+
+
+_NO_CLOCK = "a plugin has no clock; the time is `context.now`, where the stage says `clock = true`"
+_NO_FILES = "a plugin has no files; what it has to look up is in `tables`, its settings in `settings`"
+
+
+class _Date(datetime_module.date):
+    today = _no("date.today", _NO_CLOCK)
+
+
+class _Datetime(datetime_module.datetime):
+    today = now = utcnow = _no("datetime.now", _NO_CLOCK)
+
+
+for _name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "process_time_ns", "sleep"):
+    setattr(time_module, _name, _no(f"time.{_name}", _NO_CLOCK))
+_Date.__name__ = _Date.__qualname__ = "date"
+_Datetime.__name__ = _Datetime.__qualname__ = "datetime"
+datetime_module.date, datetime_module.datetime = _Date, _Datetime
+builtins.open = io.open = _no("open", _NO_FILES)
+os.open = _no("os.open", _NO_FILES)
+os.urandom = _no("os.urandom", "a plugin has no randomness; `random` is seeded the same each time")
+datetime = _Datetime
 
 
 class log:

@@ -75,7 +75,7 @@ pub(super) fn build(folder: &Path, main_file: &str) -> Result<PathBuf> {
         World::Autoscaler => "autoscaling",
     };
     let entry = format!(
-        "import * as made from \"../{main_file}\";\nimport {{ component }} from \"tidemill\";\n\
+        "import {{ component }} from \"tidemill\";\nimport * as made from \"../{main_file}\";\n\
          export const {{ plugin, {interface} }} = component(made, \"{}\", {});\n",
         world.word(),
         tools::name_of(&project)

@@ -53,7 +53,7 @@ impl Language for Python {
         // The interpreter's own imports fail without saying which file they were in.
         let lent = tools::lend(SDK, &project, &build.join("sdk"))?;
         let entry = format!(
-            "import plugin\nimport tidemill\n\nglobals().update(tidemill.component(plugin, \"{}\", {}))\n",
+            "import tidemill\nimport plugin\n\nglobals().update(tidemill.component(plugin, \"{}\", {}))\n",
             world.word(),
             tools::name_of(&project)
         );
