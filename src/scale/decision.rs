@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `timestamp` | the tick | when it was done |
 //! | `body` | all of it as one line | the same |
-//! | `event` | `decision`; `command` for what an operator said; `found` for a number that others made or that could not be seen; `waiting` for a first decision that cannot be taken yet | `outcome` |
+//! | `event` | `decision`; `command` for what an operator said; `found` for a number that others made or that could not be seen; `lost` for replicas that ended or fell silent by themselves; `waiting` for a first decision that cannot be taken yet | `outcome` |
 //! | `scaler`, `workload`, `tick` | who, for whom, and a number that joins an outcome to its decision | the same |
 //! | `replicas`, `ready` | before | `replicas` is null, `ready` afterwards |
 //! | `desired` | what the plugin proposed; null if it failed or was not asked | null |
@@ -199,6 +199,11 @@ pub fn note_row(who: &Who, at: i64, replicas: u32, words: &str) -> Result<Record
 /// What was found of a workload that others change too, as a row.
 pub fn found_row(who: &Who, at: i64, replicas: u32, words: &str) -> Result<RecordBatch> {
     told_row(who, "found", at, replicas, words)
+}
+
+/// What became of replicas that were ready, as a row.
+pub fn lost_row(who: &Who, at: i64, replicas: u32, words: &str) -> Result<RecordBatch> {
+    told_row(who, "lost", at, replicas, words)
 }
 
 fn told_row(who: &Who, event: &'static str, at: i64, replicas: u32, words: &str) -> Result<RecordBatch> {

@@ -15,7 +15,7 @@
 use super::actuator::{Actuator, Change, Outcome, Phase, ReplicaStatus, Status};
 use super::config::Config;
 use super::deciders::{Asked, Decider, Deciders, SHADOW};
-use super::decision::{Decided, Followed, Who, decision_row, found_row, note_row, outcome_row, waiting_row};
+use super::decision::{Decided, Followed, Who, decision_row, found_row, lost_row, note_row, outcome_row, waiting_row};
 use super::desk::{Command, Desk, Handed};
 use super::evidence::{Answer, Ask, Fresh, Question, gather};
 use super::memory::{Memory, Recent, State};
@@ -30,7 +30,7 @@ use crate::plugin::{Advice, Freshness, Request};
 use crate::units::Span;
 use arrow::record_batch::RecordBatch;
 use futures::future::BoxFuture;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -99,6 +99,10 @@ pub struct Scaler {
     doing: JoinSet<Done>,
     /// decisions under way without an outcome yet, by tick
     open: BTreeMap<i64, u32>,
+    /// the last decision whose outcome was not as decided: its tick and number
+    unmet: Option<(i64, u32)>,
+    /// the replicas that were ready in the last tick
+    ready: BTreeSet<u32>,
     unwritten: VecDeque<RecordBatch>,
 }
 
@@ -159,6 +163,8 @@ impl Scaler {
             standing,
             doing: JoinSet::new(),
             open: BTreeMap::new(),
+            unmet: None,
+            ready: BTreeSet::new(),
             unwritten: VecDeque::new(),
             parts,
         };
@@ -213,6 +219,8 @@ impl Scaler {
         self.doubt_after_absence(&mut answers);
         let signals_seconds = seconds(now, self.parts.clock.now());
         let status = self.parts.actuator.status();
+        self.tell_losses(&status).await;
+        self.tell_after_all(&status).await;
         let mut request = self.request(&status, &answers);
         let states = self.memory.states.iter().map(|(name, state)| (name.clone(), state.0.clone())).collect();
         let mut asked = self.parts.deciders.advise(&request, &states, &self.parts.clock).await;
@@ -299,6 +307,36 @@ impl Scaler {
         }
         self.memory = memory.unwrap_or_else(|| self.memory.clone());
         Some(())
+    }
+
+    /// Records which replicas were ready a tick ago and are not any more, though nobody stopped them.
+    async fn tell_losses(&mut self, status: &Status) {
+        let lost = status.replicas.iter().filter(|replica| {
+            matches!(replica.phase, Phase::Waiting | Phase::Starting | Phase::Unready)
+                && self.ready.contains(&replica.number)
+        });
+        let told: Vec<String> = lost.map(lost_words).collect();
+        let ready = status.replicas.iter().filter(|replica| replica.phase == Phase::Ready);
+        self.ready = ready.map(|replica| replica.number).collect();
+        if !told.is_empty() {
+            self.write_late(lost_row(&self.who, self.tick, self.memory.decided, &told.join(" "))).await;
+        }
+    }
+
+    /// Records that a decision came true after its outcome said that it had not.
+    async fn tell_after_all(&mut self, status: &Status) {
+        let Some((tick, decided)) = self.unmet.filter(|_| self.open.is_empty()) else { return };
+        if decided != self.memory.decided {
+            self.unmet = None;
+        } else if status.unknown.is_empty() && status.asked == decided && status.ready >= decided {
+            self.unmet = None;
+            let seconds = seconds(tick, self.tick);
+            let words = format!("after all, {} ready {seconds:.0} s after the decision", replicas_are(status.ready));
+            let outcome = Outcome { reached: true, words };
+            let (now, ready) = (self.tick, status.ready);
+            let followed = Followed { tick, now, decided, ready, outcome: Ok(&outcome), seconds };
+            self.write_late(outcome_row(&self.who, &followed)).await;
+        }
     }
 
     /// What the plugins are asked.
@@ -603,7 +641,14 @@ impl Scaler {
             outcome: done.outcome.as_ref(),
             seconds: done.seconds,
         };
-        match outcome_row(&self.who, &followed) {
+        let reached = done.outcome.as_ref().is_ok_and(|outcome| outcome.reached);
+        self.unmet = (!reached).then_some((done.tick, done.decided));
+        self.write_late(outcome_row(&self.who, &followed)).await;
+    }
+
+    /// Records a row now, or once the disk takes it.
+    async fn write_late(&mut self, row: Result<RecordBatch>) {
+        match row {
             Ok(row) => self.unwritten.push_back(row),
             Err(error) => tracing::error!(scaler = self.who.scaler, %error, "outcome not recorded"),
         }
@@ -663,6 +708,17 @@ fn member(replica: &ReplicaStatus) -> Member {
         started_at: replica.started_at,
         changed_at: replica.since,
     }
+}
+
+/// That a replica was ready and is not any more, as a sentence.
+fn lost_words(replica: &ReplicaStatus) -> String {
+    let why = if replica.message.is_empty() { String::new() } else { format!(": {}", replica.message) };
+    format!("Replica {} was ready, and is {}{why}.", replica.number, replica.phase.word())
+}
+
+fn replicas_are(count: u32) -> String {
+    let are = if count == 1 { "is" } else { "are" };
+    format!("{} {are}", replicas(count))
 }
 
 fn seconds(from: i64, to: i64) -> f64 {

@@ -42,6 +42,11 @@ struct World {
     position: Option<Position>,
     states: Vec<Vec<u8>>,
     request: Option<Request>,
+    /// so many are ready, if not all
+    ready: Option<u32>,
+    members: Vec<ReplicaStatus>,
+    /// the next number is not reached while somebody waits for it
+    not_reached: bool,
 }
 
 /// A plugin that always proposes the same, and counts its calls in its state.
@@ -144,7 +149,8 @@ impl Actuator for Shared {
             while self.lock().slow {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
-            Ok(Outcome { reached: true, words: format!("{replicas} run") })
+            let reached = !std::mem::take(&mut self.lock().not_reached);
+            Ok(Outcome { reached, words: format!("{replicas} run") })
         })
     }
 
@@ -165,7 +171,9 @@ impl Actuator for Shared {
         let world = self.lock();
         let (asked, unknown, standby) = (world.asked, world.unknown.clone(), world.standby.clone());
         let found = Some(asked).filter(|_| world.shared && !world.unseen);
-        Status { asked, found, running: asked, ready: asked, unknown, standby, ..Status::default() }
+        let ready = world.ready.unwrap_or(asked);
+        let replicas = world.members.clone();
+        Status { asked, found, running: asked, ready, unknown, standby, replicas, ..Status::default() }
     }
 
     fn targets(&self) -> Vec<String> {
@@ -690,4 +698,49 @@ async fn who_may_not_act_decides_and_records_and_changes_nothing() {
     assert_eq!(scaler.tick().await.unwrap().replicas, 4, "nor what failed: its move is taken back");
     settle(&mut scaler).await;
     assert_eq!(world.lock().asked, 4);
+}
+
+#[tokio::test]
+async fn what_is_lost_and_what_comes_true_after_all_is_told() {
+    let (world, clock) = (world(2), Clock::held(1_000));
+    let mut scaler = scaler(&world, &clock, "", None);
+    scaler.tick().await.unwrap();
+    settle(&mut scaler).await;
+    let replica = |number, phase, message: &str| ReplicaStatus {
+        number,
+        phase,
+        pid: None,
+        address: String::new(),
+        since: 0,
+        started_at: 0,
+        restarts: 0,
+        open: 0,
+        failures: 0,
+        cpu_enforced: false,
+        message: message.to_owned(),
+    };
+    let turn = async |scaler: &mut Scaler| {
+        clock.advance(Duration::from_secs(5));
+        world.lock().happened.clear();
+        scaler.tick().await.unwrap();
+        settle(scaler).await;
+        world.lock().happened.clone()
+    };
+    // A second replica is decided, and cannot be had for a while.
+    (world.lock().ready, world.lock().not_reached) = (Some(1), true);
+    assert_eq!(turn(&mut scaler).await, ["decision 2", "apply 2", "outcome 2"]);
+    assert_eq!(turn(&mut scaler).await, ["decision 2"]);
+    world.lock().ready = None;
+    world.lock().members = vec![replica(1, Phase::Ready, ""), replica(2, Phase::Ready, "")];
+    assert_eq!(turn(&mut scaler).await, ["outcome 2", "decision 2"]);
+    let row = world.lock().rows.iter().rev().nth(1).unwrap().clone();
+    assert_eq!(text(&row, "outcome").unwrap(), "after all, 2 replicas are ready 10 s after the decision");
+    assert_eq!(turn(&mut scaler).await, ["decision 2"]);
+    // One ends by itself, another one because it was told to.
+    world.lock().members =
+        vec![replica(1, Phase::Waiting, "it ended with exit code 1"), replica(2, Phase::Draining, "")];
+    assert_eq!(turn(&mut scaler).await, ["lost 2", "decision 2"]);
+    let row = world.lock().rows.iter().rev().nth(1).unwrap().clone();
+    assert_eq!(text(&row, "reason").unwrap(), "Replica 1 was ready, and is waiting: it ended with exit code 1.");
+    assert_eq!(turn(&mut scaler).await, ["decision 2"]);
 }

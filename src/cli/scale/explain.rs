@@ -8,6 +8,9 @@ use serde_json::Value;
 use std::fmt::Write;
 use std::process::ExitCode;
 
+/// How long after a loss decisions tell of it, in nanoseconds.
+const LOSS_TOLD: i64 = 600_000_000_000;
+
 /// Tells one decision, or the last few, from the query to the replicas.
 #[derive(clap::Args)]
 pub(super) struct Explain {
@@ -26,7 +29,8 @@ pub(super) struct Explain {
 
 impl Explain {
     pub(super) async fn run(self, server: &Server) -> Result<ExitCode> {
-        let mut conditions = vec![format!("scaler = {}", quoted(&self.name)), "event NOT IN ('outcome')".to_owned()];
+        let mut conditions =
+            vec![format!("scaler = {}", quoted(&self.name)), "event NOT IN ('outcome', 'lost')".to_owned()];
         if let Some(at) = &self.at {
             let wrong = |_| Error::invalid(format!("`{at}` is no time; write it like `2026-11-24T18:00:00Z`"));
             chrono::DateTime::parse_from_rfc3339(at).map_err(wrong)?;
@@ -48,21 +52,26 @@ impl Explain {
         }
         for decision in decisions.iter().rev() {
             // The latest up to it: its own, or an earlier one that may have failed.
+            let name = quoted(&self.name);
+            let tick = decision.get("tick").and_then(Value::as_i64).unwrap_or_default();
             let outcome = format!(
                 "SELECT outcome, seconds, ok, tick, timestamp FROM tidemill.decisions \
-                 WHERE scaler = {} AND event = 'outcome' AND tick <= {} ORDER BY tick DESC LIMIT 1",
-                quoted(&self.name),
-                decision.get("tick").and_then(Value::as_i64).unwrap_or_default()
+                 WHERE scaler = {name} AND event = 'outcome' AND tick <= {tick} ORDER BY tick DESC, timestamp DESC LIMIT 1"
             );
             let outcomes = server.objects(&outcome).await?;
-            print(&told(&self.name, decision, outcomes.first()));
+            let lost = format!(
+                "SELECT timestamp, reason FROM tidemill.decisions WHERE scaler = {name} AND event = 'lost' AND tick <= {tick} \
+                 AND tick > {tick} - {LOSS_TOLD} ORDER BY tick DESC LIMIT 1"
+            );
+            let losses = server.objects(&lost).await?;
+            print(&told(&self.name, decision, outcomes.first(), losses.first()));
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
 /// A decision in sentences, a line for each thing that it came from.
-fn told(scaler: &str, decision: &Value, outcome: Option<&Value>) -> String {
+fn told(scaler: &str, decision: &Value, outcome: Option<&Value>, loss: Option<&Value>) -> String {
     let text = |name: &str| decision.get(name).and_then(Value::as_str).unwrap_or_default();
     let number = |name: &str| decision.get(name).and_then(Value::as_i64);
     let seconds = |name: &str| decision.get(name).and_then(Value::as_f64).map(took).unwrap_or_default();
@@ -124,6 +133,10 @@ fn told(scaler: &str, decision: &Value, outcome: Option<&Value>) -> String {
             seconds("signals_seconds")
         ),
     );
+    if let Some(loss) = loss {
+        let of = |name: &str| loss.get(name).and_then(Value::as_str).unwrap_or_default();
+        line("lost", format!("at {}: {}", of("timestamp"), of("reason")));
+    }
     if !text("under_way").is_empty() {
         line("under way", text("under_way").to_owned());
     }
@@ -191,15 +204,17 @@ web at 2026-11-24T18:00:00Z: web 2 → 3 replicas
   plugin    hpa (0123456789ab) proposed 9 in 1 ms, settings {\"target\":50}
   rule      up_max: 9 → 3, at most 1 more in one tick
   decided   3, within 1 to 6; 2 were ready; queries in 4 ms
+  lost      at 2026-11-24T17:58:00Z: Replica 2 was ready, and is waiting: it ended with exit code 1.
   under way the change to 2 replicas has been under way for 9 s
   done      started 1 replica in 500 ms
 ";
-        assert_eq!(told("web", &decision, Some(&outcome)), expected);
+        let loss = json!({"timestamp": "2026-11-24T17:58:00Z", "reason": "Replica 2 was ready, and is waiting: it ended with exit code 1."});
+        assert_eq!(told("web", &decision, Some(&outcome), Some(&loss)), expected);
         let earlier =
             json!({"tick": 1, "outcome": "it answered 400", "ok": false, "timestamp": "2026-11-24T17:59:00Z"});
         let failed = "  done      nothing new; the last change failed at 2026-11-24T17:59:00Z: it answered 400\n";
-        assert!(told("web", &decision, Some(&earlier)).ends_with(failed));
+        assert!(told("web", &decision, Some(&earlier), None).ends_with(failed));
         let well = json!({"tick": 1, "outcome": "started 1 replica", "ok": true});
-        assert!(told("web", &decision, Some(&well)).ends_with("under way, or a later decision took its place\n"));
+        assert!(told("web", &decision, Some(&well), None).ends_with("under way, or a later decision took its place\n"));
     }
 }
