@@ -103,7 +103,10 @@ kind: ScaledObject
 metadata: {name: nightly}
 spec:
   scaleTargetRef: {apiVersion: apps/v1, kind: StatefulSet, name: batch}
+  cooldownPeriod: 400
   triggers:
+  - type: rabbitmq
+    metadata: {host: "amqp://user:hunter2@mq/", queueName: jobs, value: "20", activationValue: "5"}
   - type: cron
     metadata: {timezone: UTC, start: 0 1 * * *, end: 0 3 * * *, desiredReplicas: "2"}
 "#;
@@ -238,15 +241,17 @@ fn a_scaled_object_becomes_a_scaler() {
     assert_eq!(code, Some(0), "{told}");
     for part in [
         "# From the ScaledObject shop/worker (hpa.yaml, line 1).",
-        "plugin = \"keda\"\nevery = \"10s\"\nmin = 1\nmax = 20\nstabilize_down = \"60s\"",
-        "cooldown = \"120s\"\nidle_replicas = 1",
+        "plugin = \"keda\"\nevery = \"10s\"\nmin = 1\nmax = 20\ntolerance = 0.1\nstabilize_down = \"60s\"",
+        "cooldown = \"0s\"\nidle_replicas = 1",
         "start = \"0 8 * * 1-5\"\nend = \"0 18 * * 1-5\"\ntimezone = \"Europe/Berlin\"\ndesired_replicas = 5",
-        "kafka = { threshold = 10.0, activation = 3.0 }",
+        "kafka = { threshold = 10.0, activation = 0.0 }",
         "requests = { threshold = 12.5, activation = 0.0 }",
         "kind = \"Deployment\"\nname = \"worker\"",
         "# From the ScaledObject nightly",
-        "every = \"30s\"\nmin = 0\nmax = 100\nstabilize_down = \"300s\"",
-        "always = \"SELECT 1 AS value\"",
+        "every = \"30s\"\nmin = 0\nmax = 100\ntolerance = 0.1\nstabilize_down = \"300s\"",
+        "cooldown = \"100s\"\nidle_replicas = 0",
+        "rabbitmq = { threshold = 20.0, activation = 5.0 }",
+        "# Fill in: what the trigger `rabbitmq` counts (queueName = jobs, value = 20, activationValue = 5), as one number `value`.",
         "kind = \"StatefulSet\"\nname = \"batch\"",
     ] {
         assert!(toml.contains(part), "{part}\n{toml}");
@@ -260,6 +265,7 @@ fn a_scaled_object_becomes_a_scaler() {
     ] {
         assert!(told.contains(part), "{part}\n{told}");
     }
+    assert!(!toml.contains("hunter2") && !told.contains("hunter2"), "{toml}{told}");
     let filled = toml.lines().map(|line| match line.split_once(" = \"SELECT value FROM fill_in_") {
         Some((signal, _)) => format!("{signal} = \"SELECT count(*) AS value FROM tidemill.decisions\"\n"),
         None => format!("{line}\n"),

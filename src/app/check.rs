@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::codec::Codec;
 use crate::config::{Config, Mistake, Named};
 use crate::error::did_you_mean;
-use crate::event::columns::{BODY, PART, SOURCE, Type};
+use crate::event::columns::{BODY, LABELS, PART, SOURCE, Type};
 use crate::event::{Kind, TableName};
 use crate::pipeline::{Flow, Graph, StageConfig, StageType};
 use crate::plugin::{Account, Configured, Contract, Instance, Library, Limits, Lookup, Plugin, World};
@@ -161,10 +161,12 @@ fn stages(config: &Config, library: &Library, mistakes: &mut Vec<Mistake>) -> BT
 
 /// Why a stage's `field` would do nothing.
 fn unused_field(said: &StageConfig, contract: &Contract) -> Option<String> {
-    said.field.as_ref()?;
-    let reads_lines = contract.reads.iter().any(|column| column == BODY);
+    let field = said.field.as_ref()?;
     match said.r#type {
-        StageType::Parser if reads_lines => None,
+        StageType::Parser if field.is_empty() || field.contains('*') || field == LABELS => {
+            Some(format!("`field` is `{field}`; it names one column, or a label such as `labels.job`"))
+        }
+        StageType::Parser if contract.hands_over(BODY) => None,
         StageType::Parser => {
             let reads = contract.reads.join(", ");
             Some(format!("plugin `{}` reads no `body`, which `field` would stand for (it reads: {reads})", said.plugin))

@@ -80,10 +80,15 @@ fn rows(got: &Got, world: World) -> Result<ArrayOfTables> {
     let input = plain(&got.input)?;
     let crossed = plain(&got.reads)?;
     let mut came = outcomes(numbered(&got.outcome)?, world)?;
+    let field = got.version.manner.field.as_deref();
     let writes_time = contract.writes.iter().any(|(written, _)| written == TIMESTAMP);
     let mut tables = ArrayOfTables::new();
     for row in 0..input.num_rows() {
         let brought = Cell::of_row(&input, row)?;
+        // What became of an event without the column that is parsed is not the plugin's doing.
+        if field.is_some_and(|field| !brought.contains_key(field)) {
+            continue;
+        }
         let outcome = came.remove(&row).unwrap_or_else(|| match world {
             World::Filter => Outcome::Keep(false),
             World::Parser | World::Enricher | World::Autoscaler => Outcome::Rows(Vec::new()),
@@ -94,7 +99,7 @@ fn rows(got: &Got, world: World) -> Result<ArrayOfTables> {
         let mut goes_in = Cell::of_row(&crossed, row)?;
         for (name, cell) in &brought {
             let follows = if name == TIMESTAMP { kept_time } else { contract.open_schema };
-            if follows && !goes_in.contains_key(name) {
+            if follows && !goes_in.contains_key(name) && field != Some(name) {
                 goes_in.insert(name.clone(), cell.clone());
             }
         }
@@ -102,17 +107,19 @@ fn rows(got: &Got, world: World) -> Result<ArrayOfTables> {
         let goes_in = goes_in.iter().filter(|(name, _)| ![ROW, RAW, LETTER].contains(&name.as_str()));
         let goes_in: InlineTable = goes_in.map(|(name, cell)| (name.as_str(), value(name, cell))).collect();
         table.insert("in", Item::Value(goes_in.into()));
-        write(&mut table, &made(outcome, &brought, contract));
+        write(&mut table, &made(outcome, &brought, contract, field));
         tables.push(table);
     }
     Ok(tables)
 }
 
 /// What the plugin made of it.
-fn made(came: Outcome, brought: &Cells, contract: &Contract) -> Outcome {
+fn made(came: Outcome, brought: &Cells, contract: &Contract, field: Option<&str>) -> Outcome {
     let writes = |name: &str| contract.writes.iter().any(|(written, _)| written == name);
     let new = |(name, cell): &(String, Cell)| {
-        ![RAW, LETTER].contains(&name.as_str()) && (writes(name) || brought.get(name) != Some(cell))
+        // In the place of the column that was parsed it stands itself where the plugin made none.
+        let made = (writes(name) && field != Some(name)) || brought.get(name) != Some(cell);
+        made && ![RAW, LETTER].contains(&name.as_str())
     };
     match came {
         Outcome::Rows(rows) => {

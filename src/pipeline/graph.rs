@@ -208,10 +208,9 @@ impl Flow {
     /// column that it reads and nobody makes, and for every one that it makes as another type than the event has it. A pattern
     /// (`http.*`) reads what there is, which may be nothing.
     pub fn after(&self, world: World, contract: &Contract, field: Option<&str>) -> (Flow, Vec<(&'static str, String)>) {
-        let reads = contract.reads.iter().map(|name| match field {
-            Some(field) if name == BODY => ("field", field),
-            _ => ("settings", name.as_str()),
-        });
+        // The line crosses as `body`, whatever else the plugin reads.
+        let others = contract.reads.iter().filter(|name| field.is_none() || *name != BODY);
+        let reads = others.map(|name| ("settings", name.as_str())).chain(field.map(|field| ("field", field)));
         let missing = reads.filter(|(_, name)| !self.may_have(name)).map(|(key, name)| {
             let hint = did_you_mean(name, self.columns.keys().map(String::as_str));
             (key, format!("it reads the column `{name}`, which nothing before it makes{hint} ({})", self.list()))

@@ -11,10 +11,11 @@ use crate::plugin::instance::{Parsed, RowError};
 use crate::plugin::{Fault, FaultKind};
 use crate::units::ByteSize;
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, UInt32Array,
 };
 use arrow::buffer::BooleanBuffer;
 use arrow::compute;
+use arrow::compute::kernels::zip::zip;
 use arrow::datatypes::{DataType, Field, Schema};
 use std::sync::Arc;
 
@@ -47,21 +48,31 @@ pub(super) fn handed(batch: &Batch, patterns: &[String], field: Option<&str>) ->
     Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
 }
 
-/// A column, or a label, as the line that a parser reads: null where an event has none.
+/// A column, or a label, as the line that a parser reads: empty where an event has none.
 fn text_of(batch: &Batch, field: &str) -> Result<ArrayRef> {
+    let empty = StringArray::new_scalar("");
     let Some((_, column)) = matching(batch, field)?.pop() else {
-        return Ok(new_null_array(&DataType::Utf8, batch.columns.num_rows()));
+        return Ok(Arc::new(StringArray::from(vec![""; batch.columns.num_rows()])));
     };
     match column.data_type() {
-        DataType::Binary => Ok(column),
-        _ => mixed::texts(&column),
+        DataType::Binary if column.null_count() == 0 => Ok(column),
+        DataType::Binary => Ok(zip(&compute::is_not_null(&column)?, &column, &BinaryArray::new_scalar(""))?),
+        _ => {
+            let texts = mixed::texts(&column)?;
+            if texts.null_count() == 0 { Ok(texts) } else { Ok(zip(&compute::is_not_null(&texts)?, &texts, &empty)?) }
+        }
     }
 }
 
 /// Of an event without the column that is parsed, the parser knows only that a line is empty.
-pub(super) fn say_what_is_absent(errors: &mut [RowError], handed: &RecordBatch, field: &str) {
-    let Some(lines) = handed.column_by_name(BODY).filter(|lines| lines.null_count() > 0) else { return };
-    for error in errors.iter_mut().filter(|error| error.row < lines.len() && lines.is_null(error.row)) {
+pub(super) fn say_what_is_absent(errors: &mut [RowError], input: &Batch, field: &str) {
+    if errors.is_empty() {
+        return;
+    }
+    let column = matching(input, field).ok().and_then(|mut found| found.pop());
+    let texts = column.and_then(|(_, column)| mixed::texts(&column).ok());
+    let is_absent = |row: usize| texts.as_ref().is_none_or(|texts| row < texts.len() && texts.is_null(row));
+    for error in errors.iter_mut().filter(|error| is_absent(error.row)) {
         error.message = format!("it has no `{field}`, which `field` names");
     }
 }
@@ -260,7 +271,7 @@ fn put(batch: &RecordBatch, rows: usize, made: Vec<(String, ArrayRef)>, parsed: 
         let old = at.and_then(|at| columns.get(at));
         let column = match old {
             Some(old) if name == TIMESTAMP && column.null_count() > 0 && old.data_type() == column.data_type() => {
-                compute::kernels::zip::zip(&compute::is_not_null(&column)?, &column, old)?
+                zip(&compute::is_not_null(&column)?, &column, old)?
             }
             Some(old) if parsed == Some(&name) && column.null_count() > 0 => beneath(&column, old)?,
             _ => column,
@@ -295,7 +306,7 @@ fn beneath(new: &ArrayRef, old: &ArrayRef) -> Result<ArrayRef> {
     let old = mixed::texts(old)?;
     let is_new = compute::is_not_null(new)?;
     match new.data_type() {
-        DataType::Utf8 => Ok(compute::kernels::zip::zip(&is_new, new, &old)?),
+        DataType::Utf8 => Ok(zip(&is_new, new, &old)?),
         other => mixed::column(vec![(Type::of(other)?, new.clone()), (Type::Utf8, compute::nullif(&old, &is_new)?)]),
     }
 }
@@ -303,7 +314,7 @@ fn beneath(new: &ArrayRef, old: &ArrayRef) -> Result<ArrayRef> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{BooleanArray, Int64Array, MapBuilder, StringArray, StringBuilder};
+    use arrow::array::{Int64Array, MapBuilder, StringBuilder};
 
     fn logs(columns: Vec<(&str, ArrayRef)>) -> Batch {
         Batch { kind: Kind::Logs, columns: RecordBatch::try_from_iter(columns).unwrap() }
@@ -328,11 +339,11 @@ mod tests {
                 .collect()
         };
         let lines: Vec<Option<String>> = crossing("message");
-        assert_eq!(lines, [Some("part".to_owned()), None]);
+        assert_eq!(lines, [Some("part".to_owned()), Some(String::new())], "an event without it has an empty line");
         let lines: Vec<Option<String>> = crossing("code");
         assert_eq!(lines, [Some("7".to_owned()), Some("8".to_owned())]);
         let lines: Vec<Option<String>> = crossing("absent");
-        assert_eq!(lines, [None, None]);
+        assert_eq!(lines, [Some(String::new()), Some(String::new())]);
     }
 
     #[test]

@@ -511,7 +511,7 @@ impl Stage {
                 let (mut errors, state) = (std::mem::take(&mut parsed.errors), parsed.state.take());
                 let field = self.seat.version.manner.field.as_deref();
                 if let Some(field) = field {
-                    made::say_what_is_absent(&mut errors, reads, field);
+                    made::say_what_is_absent(&mut errors, input, field);
                 }
                 Ok((made::parsed(input, parsed, &errors, produces, output_max, field)?, errors, state))
             }),

@@ -5,7 +5,7 @@
 
 use super::boundary as wit;
 use super::fault::{Fault, FaultKind};
-use super::{Limits, Proposal, read};
+use super::{Limits, Proposal, World, read};
 use crate::error::did_you_mean;
 use crate::event::columns::LABELS;
 use crate::event::{Kind, Type, labels};
@@ -43,8 +43,13 @@ impl From<Flaw> for Fault {
     }
 }
 
-/// What stands for the time in what a plugin reads: of a stage's, and of an autoscaler's.
-const TIMES: [&str; 2] = ["context.now", "request.now"];
+/// What stands for the time in what a plugin reads.
+fn time_of(world: World) -> &'static str {
+    match world {
+        World::Parser | World::Filter | World::Enricher => "context.now",
+        World::Autoscaler => "request.now",
+    }
+}
 
 /// What a configured plugin reads and makes.
 #[derive(Clone, Debug, PartialEq)]
@@ -185,14 +190,14 @@ fn columns_bytes(columns: &[wit::Column]) -> usize {
 }
 
 /// What a plugin says it reads and makes.
-pub(super) fn contract(contract: wit::ContractOut) -> Result<Contract, Flaw> {
+pub(super) fn contract(contract: wit::ContractOut, world: World) -> Result<Contract, Flaw> {
     if contract.reads.len() > COLUMNS_MAX || contract.writes.len() > COLUMNS_MAX {
         return Err(Flaw::Malformed(format!("its contract names more than {COLUMNS_MAX} columns")));
     }
     for pattern in &contract.reads {
         named(pattern)?;
     }
-    let (times, reads): (Vec<_>, Vec<_>) = contract.reads.into_iter().partition(|name| TIMES.contains(&name.as_str()));
+    let (times, reads): (Vec<_>, Vec<_>) = contract.reads.into_iter().partition(|name| name == time_of(world));
     let writes = contract.writes.into_iter().map(|field| {
         let r#type = match field.data_type {
             wit::DataType::Boolean => Type::Boolean,

@@ -364,7 +364,7 @@ fn configure(
     let answer = function.call(&mut *store, (configured.settings.clone(),));
     drop(ticking);
     match answer {
-        Ok((Ok(contract),)) => Ok(answer::contract(contract)?),
+        Ok((Ok(contract),)) => Ok(answer::contract(contract, configured.plugin.world())?),
         Ok((Err(message),)) => Err(Fault::new(FaultKind::Refused, answer::cut(message))),
         Err(error) => Err(started_badly(&error, store.data())),
     }

@@ -94,9 +94,12 @@ impl Deciders {
         join_all(asked).await.into_iter().collect()
     }
 
-    /// Whether a proposal may rest on the time alone: its own, or an adviser's that it passes on.
-    pub fn read_time(&self) -> bool {
-        self.live.decide.reads_time() || self.advisers.values().any(|adviser| adviser.decide.reads_time())
+    /// The most that those ask for who go by the time of day: the live one, and advisers.
+    pub fn by_time(&self, live: &Asked, advice: &BTreeMap<String, Asked>) -> Option<u32> {
+        let own = self.live.decide.reads_time().then_some(live);
+        let advisers = self.advisers.iter().filter(|(_, adviser)| adviser.decide.reads_time());
+        let asked = own.into_iter().chain(advisers.filter_map(|(name, _)| advice.get(name)));
+        asked.filter_map(|asked| asked.proposed()).max()
     }
 
     /// The live one and the shadow change places; false where there is no shadow.
@@ -112,6 +115,14 @@ impl Deciders {
 }
 
 impl Asked {
+    /// How many it proposed; nothing if it failed.
+    fn proposed(&self) -> Option<u32> {
+        match &self.answer {
+            Answered::Proposed { replicas, .. } => Some(*replicas),
+            Answered::Failed { .. } => None,
+        }
+    }
+
     /// As the plugin that combines is shown it.
     pub fn advice(&self, name: &str) -> Advice {
         let name = name.to_owned();

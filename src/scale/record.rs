@@ -37,9 +37,9 @@ pub struct Record {
     pub policy: Policy,
     history: History,
     order: Option<Order>,
-    /// the time of day was evidence: a schedule had its say
+    /// the most that those ask for who go by the time of day
     #[serde(default)]
-    by_time: bool,
+    by_time: Option<u32>,
     /// why nobody knew how many replicas there are; empty where it was known
     #[serde(default)]
     unknown: String,
@@ -147,7 +147,7 @@ impl Record {
         history: &History,
         order: Option<&Order>,
         unknown: &str,
-        by_time: bool,
+        by_time: Option<u32>,
         answer: Answered,
     ) -> Result<Record> {
         let member = |member: &Member| WrittenMember {
@@ -276,7 +276,6 @@ impl Record {
     pub fn decide(&self, answer: &Answered) -> Result<Decision> {
         let request = self.request()?;
         let mut beliefs: Vec<Belief> = request.signals.iter().map(Belief::of).collect();
-        beliefs.extend(self.by_time.then(Belief::time));
         // Who does not know how many there are cannot know that some are too many.
         beliefs.extend((!self.unknown.is_empty()).then(|| Belief {
             name: "number of replicas".to_owned(),
@@ -289,6 +288,7 @@ impl Record {
             current: self.workload.replicas,
             proposal: proposal.as_ref(),
             beliefs: &beliefs,
+            by_time: self.by_time,
             history: &self.history,
             order: self.order.as_ref(),
         });
@@ -353,7 +353,7 @@ mod tests {
         };
         let policy = Policy::bounds(1, 9);
         let answer = Answered::Proposed { replicas: 2, reason: "less".into(), state: vec![9] };
-        let record = Record::new(&request, &policy, &History::begin(0, 4), None, "", false, answer.clone()).unwrap();
+        let record = Record::new(&request, &policy, &History::begin(0, 4), None, "", None, answer.clone()).unwrap();
         let again = Record::unpack(&record.pack().unwrap()).unwrap();
         assert_eq!(format!("{:?}", again.request().unwrap()), format!("{request:?}"));
         assert_eq!((&again.policy, &again.answer), (&policy, &answer));

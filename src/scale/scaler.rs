@@ -30,7 +30,7 @@ use crate::plugin::{Advice, Freshness, Request};
 use crate::units::Span;
 use arrow::record_batch::RecordBatch;
 use futures::future::BoxFuture;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -101,8 +101,8 @@ pub struct Scaler {
     open: BTreeMap<i64, u32>,
     /// the last decision whose outcome was not as decided: its tick and number
     unmet: Option<(i64, u32)>,
-    /// the replicas that were ready in the last tick
-    ready: BTreeSet<u32>,
+    /// the replicas that were ready in the last tick, and how often each had been started again
+    ready: BTreeMap<u32, u64>,
     unwritten: VecDeque<RecordBatch>,
 }
 
@@ -164,7 +164,7 @@ impl Scaler {
             doing: JoinSet::new(),
             open: BTreeMap::new(),
             unmet: None,
-            ready: BTreeSet::new(),
+            ready: BTreeMap::new(),
             unwritten: VecDeque::new(),
             parts,
         };
@@ -232,7 +232,7 @@ impl Scaler {
         }
         let order = self.memory.order.as_ref().filter(|order| self.tick < order.until);
         let history = &self.memory.history;
-        let (by_time, answer) = (self.parts.deciders.read_time(), live.answer.clone());
+        let (by_time, answer) = (self.parts.deciders.by_time(&live, &asked), live.answer.clone());
         let record = Record::new(&request, &self.policy, history, order, &status.unknown, by_time, answer).ok()?;
         let record = record.standing_by(&status.standby);
         let decision = record.decide(&live.answer).ok()?;
@@ -309,15 +309,25 @@ impl Scaler {
         Some(())
     }
 
-    /// Records which replicas were ready a tick ago and are not any more, though nobody stopped them.
+    /// Records which replicas were ready a tick ago and have ended or fallen silent since, though nobody stopped them.
     async fn tell_losses(&mut self, status: &Status) {
-        let lost = status.replicas.iter().filter(|replica| {
-            matches!(replica.phase, Phase::Waiting | Phase::Starting | Phase::Unready)
-                && self.ready.contains(&replica.number)
-        });
-        let told: Vec<String> = lost.map(lost_words).collect();
-        let ready = status.replicas.iter().filter(|replica| replica.phase == Phase::Ready);
-        self.ready = ready.map(|replica| replica.number).collect();
+        let calm = self.open.is_empty();
+        let (mut told, mut ready) = (Vec::new(), BTreeMap::new());
+        for replica in &status.replicas {
+            let before = self.ready.get(&replica.number).copied();
+            let ended = before.is_some_and(|restarts| replica.restarts > restarts);
+            match replica.phase {
+                Phase::Waiting | Phase::Starting | Phase::Unready if before.is_some() => told.push(lost_words(replica)),
+                Phase::Ready if ended => told.push(lost_words(replica)),
+                // One that ends by itself is seen like this for a moment; one that is told to end drains before.
+                Phase::Stopping if calm => drop(before.map(|restarts| ready.insert(replica.number, restarts))),
+                _ => (),
+            }
+            if replica.phase == Phase::Ready {
+                ready.insert(replica.number, replica.restarts);
+            }
+        }
+        self.ready = ready;
         if !told.is_empty() {
             self.write_late(lost_row(&self.who, self.tick, self.memory.decided, &told.join(" "))).await;
         }
@@ -328,7 +338,7 @@ impl Scaler {
         let Some((tick, decided)) = self.unmet.filter(|_| self.open.is_empty()) else { return };
         if decided != self.memory.decided {
             self.unmet = None;
-        } else if status.unknown.is_empty() && status.asked == decided && status.ready >= decided {
+        } else if is_so(status, decided) {
             self.unmet = None;
             let seconds = seconds(tick, self.tick);
             let words = format!("after all, {} ready {seconds:.0} s after the decision", replicas_are(status.ready));
@@ -710,10 +720,21 @@ fn member(replica: &ReplicaStatus) -> Member {
     }
 }
 
-/// That a replica was ready and is not any more, as a sentence.
+/// That a replica was ready and has ended or fallen silent, as a sentence.
 fn lost_words(replica: &ReplicaStatus) -> String {
     let why = if replica.message.is_empty() { String::new() } else { format!(": {}", replica.message) };
-    format!("Replica {} was ready, and is {}{why}.", replica.number, replica.phase.word())
+    match replica.phase {
+        Phase::Ready => format!("Replica {} ended by itself and was started again{why}.", replica.number),
+        phase => format!("Replica {} was ready, and is {}{why}.", replica.number, phase.word()),
+    }
+}
+
+/// Whether there are so many replicas, all ready and no other, as far as somebody looked.
+fn is_so(status: &Status, decided: u32) -> bool {
+    let looked = !status.replicas.is_empty() || status.found == Some(decided);
+    let listed = status.replicas.is_empty() || status.replicas.len() == decided as usize;
+    let known = status.unknown.is_empty() && status.standby.is_empty();
+    looked && listed && known && [status.asked, status.running, status.ready] == [decided; 3]
 }
 
 fn replicas_are(count: u32) -> String {

@@ -13,16 +13,21 @@
 import * as hostLog from "tidemill:plugin/log@0.1.0";
 import * as hostTables from "tidemill:plugin/tables@0.1.0";
 
-// What there is not: asking for it is an error that says so, not a trap that does not.
-const noClock = (what) => () => {
-  throw new Error(`\`${what}\`: a plugin has no clock; the time is \`context.now\`, where the stage says \`clock = true\``);
+// What there is not: once the plugin is built, asking for it is an error that says so. What is imported may ask.
+let built = false;
+const noClock = (what, real) => (...given) => {
+  if (built) throw new Error(`\`${what}\`: a plugin has no clock; the time is \`context.now\`, where the stage says \`clock = true\``);
+  return real(...given);
 };
-Date.now = noClock("Date.now");
+const now = Date.now;
+Date.now = noClock("Date.now", now);
 globalThis.Date = new Proxy(Date, {
-  construct: (target, given, as) => (given.length === 0 ? noClock("new Date()")() : Reflect.construct(target, given, as)),
-  apply: noClock("Date()"),
+  construct: (target, given, as) => (given.length === 0 ? new target(noClock("new Date()", now)()) : Reflect.construct(target, given, as)),
+  apply: (target) => noClock("Date()", target)(),
 });
-Object.defineProperty(globalThis, "performance", { value: { now: noClock("performance.now") } });
+Date.prototype.constructor = Date;
+const ticks = globalThis.performance?.now?.bind(globalThis.performance) ?? now;
+Object.defineProperty(globalThis, "performance", { value: { now: noClock("performance.now", ticks) } });
 
 const TYPES = ["boolean", "int64", "float64", "timestamp", "utf8", "binary"];
 
@@ -177,7 +182,7 @@ export class Batch {
 
   /** A row as an object. `body` is text here: the bytes are at `batch.bytes("body")`. */
   row(index) {
-    const row = this.#reads ? Object.create(UNREAD) : {};
+    const row = {};
     for (const [name, column] of this.#columns) {
       const value = (name === "body" ? this.text(name) : this.column(name))[index];
       if (column.values.tag === "int64" && value !== null && !Number.isSafeInteger(value)) {
@@ -185,6 +190,7 @@ export class Batch {
       }
       row[name] = value;
     }
+    if (this.#reads) Object.setPrototypeOf(row, UNREAD);
     return row;
   }
 
@@ -200,10 +206,13 @@ export class Batch {
   }
 }
 
+// What libraries ask of any object, to see what it is.
+const PROBED = new Set(["toJSON", "then", "length", "size", "nodeType", "$$typeof", "inspect"]);
+
 // What a row has for a name that none of its columns has.
 const UNREAD = new Proxy(Object.prototype, {
   get(target, name) {
-    if (typeof name === "string" && !(name in target) && name !== "toJSON" && name !== "then") mustRead(name, contract.reads);
+    if (typeof name === "string" && !(name in target) && !PROBED.has(name)) mustRead(name, contract.reads);
     return target[name];
   },
 });
@@ -713,5 +722,6 @@ export function component(made, world, folder) {
       }
     },
   };
+  built = true;
   return { plugin, ...WORLDS[world](made) };
 }

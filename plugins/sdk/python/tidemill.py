@@ -45,35 +45,67 @@ class Error(Exception):
 
 
 # ---- What there is not ----------------------------------------------------------------------------------------------------------------
+#
+# While a plugin is built there are files and a clock: what is imported may use them. From then on asking is an error that says so.
+
+_built = False
 
 
-def _no(what: str, instead: str):
-    def refused(*_, **__):
-        raise Error(f"`{what}`: {instead}")
+class _NoFile(Error, OSError):
+    """There are no files."""
 
-    return refused
+
+def _no(what: str, instead: str, real, given_from: int | None = None, kind: type = Error):
+    """What is refused once the plugin is built; from so many arguments on it needs no clock."""
+
+    def asked(*given, **named):
+        if _built and (given_from is None or len(given) < given_from):
+            raise kind(f"`{what}`: {instead}")
+        return real(*given, **named)
+
+    return asked
 
 
 _NO_CLOCK = "a plugin has no clock; the time is `context.now`, where the stage says `clock = true`"
 _NO_FILES = "a plugin has no files; what it has to look up is in `tables`, its settings in `settings`"
+_real_date, _real_datetime = datetime_module.date, datetime_module.datetime
 
 
-class _Date(datetime_module.date):
-    today = _no("date.today", _NO_CLOCK)
+class _Clockless(type):
+    """A class that stands for one of the library's: what that one made is of this one too."""
+
+    def __instancecheck__(cls, value):
+        return isinstance(value, cls._real) if "_real" in vars(cls) else type.__instancecheck__(cls, value)
+
+    def __subclasscheck__(cls, other):
+        return issubclass(other, cls._real) if "_real" in vars(cls) else type.__subclasscheck__(cls, other)
 
 
-class _Datetime(datetime_module.datetime):
-    today = now = utcnow = _no("datetime.now", _NO_CLOCK)
+class _Date(_real_date, metaclass=_Clockless):
+    _real = _real_date
+    today = _no("date.today", _NO_CLOCK, _real_date.today)
 
 
-for _name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "process_time_ns", "sleep"):
-    setattr(time_module, _name, _no(f"time.{_name}", _NO_CLOCK))
-_Date.__name__ = _Date.__qualname__ = "date"
-_Datetime.__name__ = _Datetime.__qualname__ = "datetime"
-datetime_module.date, datetime_module.datetime = _Date, _Datetime
-builtins.open = io.open = _no("open", _NO_FILES)
-os.open = _no("os.open", _NO_FILES)
-os.urandom = _no("os.urandom", "a plugin has no randomness; `random` is seeded the same each time")
+class _Datetime(_real_datetime, metaclass=_Clockless):
+    _real = _real_datetime
+    today = utcnow = _no("datetime.now", _NO_CLOCK, _real_datetime.utcnow)
+    now = _no("datetime.now", _NO_CLOCK, _real_datetime.now)
+
+
+for _class, _name in ((_Date, "date"), (_Datetime, "datetime")):
+    _class.__name__ = _class.__qualname__ = _name
+    _class.__module__ = "datetime"
+    setattr(datetime_module, _name, _class)
+for _name, _from in {
+    **dict.fromkeys(("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "sleep"), None),
+    **dict.fromkeys(("gmtime", "localtime", "ctime", "asctime"), 1),
+    "strftime": 2,
+}.items():
+    setattr(time_module, _name, _no(f"time.{_name}", _NO_CLOCK, getattr(time_module, _name), _from))
+builtins.open = io.open = _no("open", _NO_FILES, open, kind=_NoFile)
+for _name in ("open", "stat", "lstat", "listdir", "scandir", "mkdir", "remove", "rename"):
+    setattr(os, _name, _no(f"os.{_name}", _NO_FILES, getattr(os, _name), kind=_NoFile))
+os.urandom = _no("os.urandom", "a plugin has no randomness; `random` is seeded the same each time", os.urandom)
 datetime = _Datetime
 
 
@@ -250,7 +282,7 @@ class Batch:
         # `body` is text here; its bytes are at `batch.bytes("body")`.
         names = self.names
         columns = [self.text(name) if name == "body" else self.column(name) for name in names]
-        row = type("Row", (Row,), {"_reads": self._reads or ["*"]})
+        row = type("Row", (Row,), {"_reads": ["*"] if self._reads is None else self._reads})
         if not columns:
             return iter([row() for _ in range(self.rows)])
         return (row(zip(names, values)) for values in zip(*columns))
@@ -377,7 +409,7 @@ _WRITE = {
     "boolean": ({bool, _NONE}, "True or False", False, lambda values: wit.Values_Boolean(bytes(values))),
     "int64": ({int, _NONE}, "whole numbers of 64 bits", 0, wit.Values_Int64),
     "float64": ({float, int, _NONE}, "numbers", 0.0, lambda values: wit.Values_Float64(list(map(float, values)))),
-    "timestamp": ({int, datetime, _NONE}, "times: a datetime, or nanoseconds since 1970", 0, _times),
+    "timestamp": ({int, datetime, _real_datetime, _NONE}, "times: a datetime, or nanoseconds since 1970", 0, _times),
     "utf8": ({str, _NONE}, "text", "", _words),
     "binary": ({bytes, _NONE}, "bytes", b"", lambda values: wit.Values_Binary(_pack(values))),
 }
@@ -482,7 +514,7 @@ def _columns(made: list, origin: list, errors: dict, check: bool = True):
     return [_column(name, kind, [row.get(name) for row in made], {}) for name, kind in kinds.items()], origin
 
 
-_KIND_OF_VALUE = {bool: "boolean", int: "int64", float: "float64", str: "utf8", bytes: "binary", datetime: "timestamp"}
+_KIND_OF_VALUE = {bool: "boolean", int: "int64", float: "float64", str: "utf8", bytes: "binary", datetime: "timestamp", _real_datetime: "timestamp"}
 
 
 def _common_type(name: str, made: list) -> str:
@@ -502,7 +534,7 @@ def _common_type(name: str, made: list) -> str:
 def _whole(call, input, context):
     batch = Batch(input, _contract.reads)
     output = Output(batch, _contract)
-    _now(call.__name__, call(batch, output, _context(context)))
+    _now(getattr(call, "__name__", "it"), call(batch, output, _context(context)))
     return output
 
 
@@ -681,6 +713,8 @@ def component(made, world: str, folder: str) -> dict:
         produces = wit_plugin.EventKind[_contract.produces.upper()]
         return wit_plugin.Contract(_contract.reads, writes, _contract.open_schema, _contract.keeps_state, produces)
 
+    global _built
+    _built = True
     return {
         "Plugin": type("Plugin", (), {"describe": spoken(describe), "configure": spoken(configure)}),
         class_name: type(class_name, (), {function_name: spoken(of_world(made, interface))}),

@@ -9,23 +9,27 @@ use super::manifest::{Fields, Node, Reader};
 use super::object::{Named, Target, float, identifier, one_line, quoted, told, unused};
 use std::collections::BTreeSet;
 
-/// For each type of trigger the key of its threshold and what that is if not said. Of other types the first key of [`THRESHOLDS`] counts.
-const TRIGGERS: [(&str, &str, Option<f64>); 14] = [
-    ("apache-kafka", "lagThreshold", Some(10.0)),
-    ("aws-sqs-queue", "queueLength", Some(5.0)),
-    ("azure-queue", "queueLength", Some(5.0)),
-    ("azure-servicebus", "messageCount", Some(5.0)),
-    ("gcp-pubsub", "value", Some(10.0)),
-    ("kafka", "lagThreshold", Some(10.0)),
-    ("metrics-api", "targetValue", None),
-    ("mysql", "queryValue", None),
-    ("nats-jetstream", "lagThreshold", Some(10.0)),
-    ("postgresql", "targetQueryValue", None),
-    ("prometheus", "threshold", None),
-    ("rabbitmq", "value", None),
-    ("redis", "listLength", Some(5.0)),
-    ("redis-streams", "pendingEntriesCount", Some(5.0)),
+/// For each type of trigger the keys of its threshold, of which it has one, and what that is if not said. Of other types the first key
+/// of [`THRESHOLDS`] counts.
+const TRIGGERS: [(&str, &[&str], Option<f64>); 14] = [
+    ("apache-kafka", &["lagThreshold"], Some(10.0)),
+    ("aws-sqs-queue", &["queueLength"], Some(5.0)),
+    ("azure-queue", &["queueLength"], Some(5.0)),
+    ("azure-servicebus", &["messageCount"], Some(5.0)),
+    ("gcp-pubsub", &["value", "subscriptionSize"], Some(10.0)),
+    ("kafka", &["lagThreshold"], Some(10.0)),
+    ("metrics-api", &["targetValue"], None),
+    ("mysql", &["queryValue"], None),
+    ("nats-jetstream", &["lagThreshold"], Some(10.0)),
+    ("postgresql", &["targetQueryValue"], None),
+    ("prometheus", &["threshold"], None),
+    ("rabbitmq", &["value", "queueLength"], None),
+    ("redis", &["listLength"], Some(5.0)),
+    ("redis-streams", &["pendingEntriesCount", "streamLength", "lagCount"], Some(5.0)),
 ];
+
+/// A smaller change is none: the HPA's, which KEDA makes one of.
+const TOLERANCE: f64 = 0.1;
 
 /// Under which keys other types of trigger have their threshold.
 const THRESHOLDS: [&str; 10] = [
@@ -162,6 +166,11 @@ impl ScaledObject {
         })
     }
 
+    /// How many it has while nothing is active.
+    fn idle_number(&self) -> u32 {
+        self.idle.unwrap_or(self.min)
+    }
+
     /// What has no place in a pipeline file.
     pub(super) fn left_out(&self) -> impl Iterator<Item = (u64, &str)> {
         self.left_out.iter().map(|(line, what)| (*line, what.as_str()))
@@ -182,14 +191,17 @@ impl ScaledObject {
         };
         line(format!("# From the ScaledObject {} ({file}, line {}).", one_line(&self.named.told()), self.line));
         line(format!("[scalers.{name}]\nworkload = \"{name}\"\nplugin = \"keda\"\nevery = \"{}s\"", self.every));
-        line(format!("min = {}\nmax = {}", self.idle.unwrap_or(self.min), self.max));
+        line(format!("min = {}\nmax = {}\ntolerance = {TOLERANCE}", self.idle_number(), self.max));
         for (key, seconds) in [("stabilize_up", self.windows.0), ("stabilize_down", self.windows.1)] {
             if seconds > 0 {
                 line(format!("{key} = \"{seconds}s\""));
             }
         }
-        line(format!("\n[scalers.{name}.settings]\ncooldown = \"{}s\"", self.cooldown));
-        line(format!("idle_replicas = {}", self.idle.unwrap_or(self.min)));
+        // KEDA waits for the cooldown before the last replica goes, and the HPA for its window before others do: here one follows the
+        // other.
+        let cooldown = if self.idle_number() > 0 { 0 } else { self.cooldown.saturating_sub(self.windows.1) };
+        line(format!("\n[scalers.{name}.settings]\ncooldown = \"{cooldown}s\""));
+        line(format!("idle_replicas = {}", self.idle_number()));
         for Schedule { start, end, timezone, replicas } in &self.schedules {
             line(format!("\n[[scalers.{name}.settings.schedules]]\nstart = {}\nend = {}", quoted(start), quoted(end)));
             line(format!("timezone = {}\ndesired_replicas = {replicas}", quoted(timezone)));
@@ -198,6 +210,8 @@ impl ScaledObject {
             line(format!("\n[scalers.{name}.settings.triggers]"));
         }
         for Trigger { signal, threshold, activation, .. } in &self.triggers {
+            // With at least one replica a trigger is always active.
+            let activation = if self.idle_number() > 0 { &0.0 } else { activation };
             line(format!("{signal} = {{ threshold = {}, activation = {} }}", float(*threshold), float(*activation)));
         }
         line(format!("\n[scalers.{name}.signals]"));
@@ -319,18 +333,15 @@ fn trigger(
         }
         _ => {
             let known = TRIGGERS.iter().find(|known| known.0 == kind);
-            let key = match known {
-                Some((_, key, _)) => Some(*key),
-                None => THRESHOLDS.into_iter().find(|key| found(key).is_some()),
-            };
+            let keys = known.map_or(&THRESHOLDS[..], |known| known.1);
+            let key = keys.iter().copied().find(|key| found(key).is_some());
             let usual = known.and_then(|known| known.2);
-            let threshold = match key.filter(|key| found(key).is_some()) {
+            let threshold = match key {
                 Some(key) => number(reader, key)?,
                 None => match usual {
                     Some(usual) => usual,
                     None => {
-                        let keys = key.map_or_else(|| THRESHOLDS.join(", "), str::to_owned);
-                        reader.wrong(metadata_node.line, format!("`{path}` says no threshold ({keys})"));
+                        reader.wrong(metadata_node.line, format!("`{path}` says no threshold ({})", keys.join(", ")));
                         return None;
                     }
                 },
@@ -340,7 +351,7 @@ fn trigger(
                     .wrong(metadata_node.line, format!("`{path}.{}` must be more than 0", key.unwrap_or("threshold")));
                 return None;
             }
-            let activation = key.map(activation_of).filter(|key| found(key).is_some());
+            let activation = key.or(keys.first().copied()).map(activation_of).filter(|key| found(key).is_some());
             let activation = activation.map_or(Some(0.0), |key| number(reader, &key))?;
             let wanted = wanted(&kind, &metadata);
             let signal = identifier(name.as_deref().unwrap_or(&kind));
@@ -360,11 +371,17 @@ fn activation_of(key: &str) -> String {
 /// What a trigger's query has to answer.
 fn wanted(kind: &str, metadata: &[(String, String, &Node)]) -> String {
     let asked = metadata.iter().find(|(key, _, _)| key == "query");
+    // An address may have a password in it, and is of no use to a query here.
+    let shown = |(key, text, _): &&(String, String, &Node)| {
+        let key = key.to_lowercase();
+        let tells = ["host", "connection", "password", "token", "secret", "key"].iter().any(|word| key.contains(word));
+        !tells && !text.contains("://") && !text.contains('@')
+    };
     let said = |(key, text, _): &(String, String, &Node)| format!("{key} = {text}");
     match asked {
         Some((_, query, _)) => format!("what {kind} is asked by `{query}`, as one number `value`"),
         None => {
-            let all: Vec<String> = metadata.iter().map(said).collect();
+            let all: Vec<String> = metadata.iter().filter(shown).map(said).collect();
             format!("what the trigger `{kind}` counts ({}), as one number `value`", all.join(", "))
         }
     }

@@ -62,13 +62,6 @@ pub struct Panel {
     pub advisers: BTreeMap<String, Box<dyn Propose>>,
 }
 
-impl Panel {
-    /// Whether a proposal may rest on the time alone.
-    fn read_time(&self) -> bool {
-        self.live.reads_time() || self.advisers.values().any(|adviser| adviser.reads_time())
-    }
-}
-
 /// What is tried. Times in ns UTC, spans in ns.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -222,14 +215,18 @@ impl Trial<'_> {
         self.request.advice = advice;
         self.request.state = state;
         let answer = self.panel.live.propose(&self.request);
-        let mut beliefs: Vec<Belief> = self.request.signals.iter().map(Belief::of).collect();
-        beliefs.extend(self.panel.read_time().then(Belief::time));
+        let goes_by_time = |name: &String| self.panel.advisers.get(name).is_some_and(|adviser| adviser.reads_time());
+        let by_time = self.request.advice.iter().filter(|advice| goes_by_time(&advice.name));
+        let by_time = by_time.filter_map(|advice| advice.replicas);
+        let own = answer.as_ref().ok().filter(|_| self.panel.live.reads_time()).map(|proposal| proposal.replicas);
+        let beliefs: Vec<Belief> = self.request.signals.iter().map(Belief::of).collect();
         let current = self.request.replicas;
         let decision = self.setup.policy.decide(Case {
             now,
             current,
             proposal: answer.as_ref(),
             beliefs: &beliefs,
+            by_time: by_time.chain(own).max(),
             history: &self.history,
             order: None,
         });

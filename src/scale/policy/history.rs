@@ -85,19 +85,35 @@ impl History {
 
     /// How often the direction turned within the last while.
     pub fn turns(&self, now: i64, within: Duration) -> u32 {
-        let pairs = self.own().zip(self.own().skip(1));
+        let own = self.own();
+        let pairs = own.iter().zip(own.iter().skip(1));
         let turns = pairs.filter(|(before, after)| before.is_up() != after.is_up() && is_within(after.at, now, within));
         u32::try_from(turns.count()).unwrap_or(u32::MAX)
     }
 
-    /// Whether a change to this number would turn the direction.
-    pub fn would_turn(&self, current: u32, to: u32) -> bool {
-        to != current && self.own().next_back().is_some_and(|last| last.is_up() != (to > current))
+    /// Whether a change from our own number to this one would turn the direction.
+    pub fn would_turn(&self, own: u32, to: u32) -> bool {
+        to != own && self.own().last().is_some_and(|last| last.is_up() != (to > own))
     }
 
-    /// Changes that nobody ordered.
-    fn own(&self) -> impl DoubleEndedIterator<Item = &Move> {
-        self.moves.iter().filter(|change| !change.ordered)
+    /// The number without what an operator ordered last.
+    pub fn own_number(&self, current: u32) -> u32 {
+        let ordered = self.moves.iter().rev().take_while(|change| change.ordered);
+        ordered.last().map_or(current, |first| first.from)
+    }
+
+    /// Changes that nobody ordered, as if there had been no orders between them.
+    fn own(&self) -> Vec<Move> {
+        let mut own = Vec::new();
+        let mut before_order = None;
+        for change in &self.moves {
+            match change.ordered {
+                true => drop(before_order.get_or_insert(change.from)),
+                false => own.push(Move { from: before_order.take().unwrap_or(change.from), ..*change }),
+            }
+        }
+        own.retain(|change| change.from != change.to);
+        own
     }
 
     /// The highest proposal of the last while.

@@ -8,7 +8,8 @@
 //!
 //! **Always:** the decision is within `[min, max]`, also when it holds a number that was outside. Only who may not act at all
 //! ([`Decision::stand_by`]) decides nothing: the number stays what it was found to be.
-//! **Never:** a signal that is not fresh, or a plugin that failed, takes a replica away; a missing or failed one adds none either.
+//! **Never:** a signal that is not fresh, or a plugin that failed, takes a replica away; a missing or failed one adds none either, but a
+//! schedule may.
 
 pub mod freeze;
 pub mod history;
@@ -87,6 +88,8 @@ pub struct Case<'a> {
     pub proposal: std::result::Result<&'a Proposal, &'a Error>,
     /// the signals that the proposal rests on
     pub beliefs: &'a [Belief],
+    /// the most that those ask for who go by the time of day, if anybody does: it needs no signal
+    pub by_time: Option<u32>,
     /// what was done and proposed before
     pub history: &'a History,
     /// an operator's word
@@ -136,11 +139,6 @@ impl Belief {
     /// How far a signal can be believed.
     pub fn of(signal: &Signal) -> Belief {
         Belief { name: signal.name.clone(), freshness: signal.freshness, message: signal.message.clone() }
-    }
-
-    /// The time of day, of which nobody is in doubt: what a schedule's proposal rests on.
-    pub fn time() -> Belief {
-        Belief { name: "time".to_owned(), freshness: Freshness::Fresh, message: String::new() }
     }
 }
 
@@ -214,7 +212,7 @@ impl Policy {
         Decision { replicas: steps.replicas, desired, believed, clamps: steps.clamps, reason: sentences.join(" ") }
     }
 
-    /// Down only when every signal is fresh; up also on what a stale one last said.
+    /// Down only when every signal is fresh; up also on what a stale one last said, and as far as a schedule asks.
     fn evidence(&self, steps: &mut Steps, case: &Case) {
         let fresh = |belief: &&Belief| belief.freshness == Freshness::Fresh;
         let valued = |belief: &Belief| matches!(belief.freshness, Freshness::Fresh | Freshness::Stale);
@@ -225,7 +223,10 @@ impl Policy {
         if steps.replicas < case.current {
             steps.to("evidence", case.current, format!("not scaled down: {}", tell(&doubts)));
         } else if steps.replicas > case.current && !case.beliefs.iter().any(valued) {
-            steps.to("evidence", case.current, format!("not scaled up without any value: {}", tell(&doubts)));
+            let most = case.by_time.unwrap_or_default().max(case.current);
+            if steps.replicas > most {
+                steps.to("evidence", most, format!("not scaled up without any value: {}", tell(&doubts)));
+            }
         }
     }
 
@@ -309,10 +310,12 @@ impl Policy {
         }
     }
 
-    /// The direction turns down only while a turn up would still be within the budget: nobody waits for replicas because of it.
+    /// The direction turns down only while a turn up would still be within the budget: nobody waits for replicas because of it. What an
+    /// operator ordered is no number of ours: a turn is one from where we had been.
     fn flaps(&self, steps: &mut Steps, case: &Case) {
         let Some(budget) = self.flap_budget else { return };
-        if steps.replicas >= case.current || !case.history.would_turn(case.current, steps.replicas) {
+        let own = case.history.own_number(case.current);
+        if steps.replicas >= case.current || steps.replicas >= own || !case.history.would_turn(own, steps.replicas) {
             return;
         }
         let turns = case.history.turns(case.now, budget.per.0);
@@ -321,7 +324,7 @@ impl Policy {
                 "not scaled down: the direction turned {turns} times in {}, and of {} turns the last is kept for scaling up (flap_budget)",
                 budget.per, budget.count
             );
-            steps.to("flap_budget", case.current, why);
+            steps.to("flap_budget", own.min(case.current), why);
         }
     }
 

@@ -57,6 +57,7 @@ fn check_after(
         current,
         proposal: proposal.as_ref().ok_or(&error),
         beliefs: &beliefs(signals),
+        by_time: None,
         history: &history(policy, moves),
         order: None,
     };
@@ -165,6 +166,7 @@ fn freezes_and_orders() {
         current: 3,
         proposal: Ok(&proposal),
         beliefs: &[],
+        by_time: None,
         history: &history,
         order: Some(&order),
     };
@@ -186,7 +188,15 @@ fn nothing() -> Freeze {
 fn a_reason_reads_as_sentences() {
     let proposal = Proposal { replicas: 9, reason: "rps is 450:\n9 × 50".to_owned(), state: Vec::new() };
     let history = History::default();
-    let case = Case { now: 0, current: 3, proposal: Ok(&proposal), beliefs: &[], history: &history, order: None };
+    let case = Case {
+        now: 0,
+        current: 3,
+        proposal: Ok(&proposal),
+        beliefs: &[],
+        by_time: None,
+        history: &history,
+        order: None,
+    };
     assert_eq!(policy().decide(case).reason, "rps is 450: 9 × 50. Never more than 5.");
     let silent = Proposal { reason: " ".to_owned(), replicas: 2, state: Vec::new() };
     let case = Case { proposal: Ok(&silent), ..case };
@@ -199,7 +209,15 @@ fn more_replicas_on_a_stale_value_are_explained() {
     let told = |signals: &[Freshness], current| {
         let beliefs = beliefs(signals);
         let history = History::default();
-        let case = Case { now: 0, current, proposal: Ok(&proposal), beliefs: &beliefs, history: &history, order: None };
+        let case = Case {
+            now: 0,
+            current,
+            proposal: Ok(&proposal),
+            beliefs: &beliefs,
+            by_time: None,
+            history: &history,
+            order: None,
+        };
         policy().decide(case).reason
     };
     assert_eq!(
@@ -213,8 +231,15 @@ fn more_replicas_on_a_stale_value_are_explained() {
     assert_eq!(told(&[Stale], 4), "rps is 450.");
     let more = Proposal { replicas: 9, ..proposal.clone() };
     let history = History::default();
-    let case =
-        Case { now: 0, current: 5, proposal: Ok(&more), beliefs: &beliefs(&[Stale]), history: &history, order: None };
+    let case = Case {
+        now: 0,
+        current: 5,
+        proposal: Ok(&more),
+        beliefs: &beliefs(&[Stale]),
+        by_time: None,
+        history: &history,
+        order: None,
+    };
     assert_eq!(policy().decide(case).reason, "rps is 450. Never more than 5.");
     assert_eq!(
         told(&[Missing], 3),
@@ -287,6 +312,7 @@ fn ten_thousand_traces_keep_the_promises() {
                 current,
                 proposal: if failed { Err(&error) } else { Ok(&proposal) },
                 beliefs: &beliefs(&signals),
+                by_time: None,
                 history: &history,
                 order: None,
             });

@@ -3,6 +3,8 @@ export function configure() {
   return { reads: ["status", "http.*"], writes: { answer: "utf8" } };
 }
 
+const STARTED = Date.now();
+
 const WRONG = {
   1: () => String(Date.now()),
   2: () => String(new Date()),
@@ -10,6 +12,7 @@ const WRONG = {
   4: (row) => row.path,
   5: ({ path }) => path,
   6: (row) => String(row["http.method"]),
+  8: () => `${STARTED > 0} ${new Date(2026, 0, 31).constructor === Date} ${new Date(1) instanceof Date}`,
   7: (row) => `${new Date(0).toISOString()} ${JSON.stringify(row)} ${row}`,
 };
 
