@@ -2,7 +2,8 @@
 //!
 //!     busy servers = arrivals × service time                                   (Little's law)
 //!     time to answer = service time + wait(busy, servers)                      (Erlang's C formula)
-//!     replicas = the fewest whose servers keep it below the objective, and drain the backlog in time
+//!     replicas = the fewest whose servers keep it below the objective, have room for bursts, and drain the backlog in time
+//!     bursts = spread × √busy                                                  (square-root staffing)
 //!
 //! `arrivals` (a second) is a signal; the service time is a setting or the signal `service_time` (seconds); the signal `backlog`, if there
 //! is one, is what waits already.
@@ -25,6 +26,8 @@ pub struct Written {
     drain: String,
     #[serde(default = "most")]
     utilization: f64,
+    #[serde(default)]
+    spread: f64,
 }
 
 fn one() -> u32 {
@@ -46,8 +49,12 @@ pub struct Queue {
     concurrency: u32,
     drain: f64,
     utilization: f64,
+    /// room for bursts, in standard deviations of how many are busy by chance
+    spread: f64,
 }
 
+/// More room for bursts than anybody can mean.
+const SPREAD_MAX: f64 = 100.0;
 /// The most servers that are looked at.
 const SERVERS_MAX: u32 = 1_000_000;
 
@@ -79,6 +86,9 @@ impl Plugin for Queue {
                 written.utilization
             ));
         }
+        if !(0.0..=SPREAD_MAX).contains(&written.spread) {
+            return Err(format!("`spread` is {}; write 0 to {SPREAD_MAX}", written.spread));
+        }
         let drain = seconds("drain", &written.drain)?;
         let queue = Queue {
             objective,
@@ -86,6 +96,7 @@ impl Plugin for Queue {
             concurrency: written.concurrency,
             drain,
             utilization: written.utilization,
+            spread: written.spread,
         };
         let contract = Contract::new().reads("arrivals");
         let contract = if queue.service_time.is_none() { contract.reads("service_time") } else { contract };
@@ -146,14 +157,15 @@ impl Autoscaler for Queue {
 }
 
 impl Queue {
-    /// The fewest servers that keep the mean time to answer below the objective and are busy at most `utilization` of the time; and
-    /// the mean wait with them. Where serving alone takes longer than the objective, utilization decides.
+    /// The fewest servers that keep the mean time to answer below the objective, are busy at most `utilization` of the time and have
+    /// room for bursts; and the mean wait with them. Where serving alone takes longer than the objective, utilization decides.
     fn servers(&self, arrivals: f64, service_time: f64) -> (u32, f64) {
         let busy = arrivals * service_time;
         if busy <= 0.0 {
             return (0, 0.0);
         }
-        let least = whole_replicas(busy / self.utilization).clamp(1, SERVERS_MAX);
+        let least = (busy / self.utilization).max(busy + self.spread * busy.sqrt());
+        let least = whole_replicas(least).clamp(1, SERVERS_MAX);
         // Erlang B by its recurrence, then C from it: exact, and no factorials.
         let mut blocked = 1.0;
         let mut servers = 0;
@@ -190,11 +202,19 @@ mod tests {
     }
 
     #[test]
+    fn room_for_bursts_grows_with_the_root() {
+        let queue =
+            Queue { objective: 9.0, service_time: None, concurrency: 1, drain: 30.0, utilization: 0.8, spread: 2.0 };
+        let servers = |busy: f64| queue.servers(busy, 1.0).0;
+        assert_eq!((servers(1.0), servers(4.0), servers(16.0), servers(400.0)), (3, 8, 24, 500));
+    }
+
+    #[test]
     fn waits_are_erlangs() {
         for (arrivals, service_time, objective) in
             [(3.0, 0.5, 0.6), (10.0, 0.2, 0.25), (1.0, 0.9, 1.0), (40.0, 0.25, 0.3)]
         {
-            let queue = Queue { objective, service_time: None, concurrency: 1, drain: 30.0, utilization: 0.95 };
+            let queue = Queue { objective, service_time: None, concurrency: 1, drain: 30.0, utilization: 0.95, spread: 0.0 };
             let (servers, wait) = queue.servers(arrivals, service_time);
             let exact = wait_by_definition(arrivals, service_time, servers);
             assert!((wait - exact).abs() < 1e-9, "{wait} {exact}");
