@@ -44,7 +44,18 @@ pub fn either(bytes: [u8; 2], hay: &[u8]) -> Option<usize> {
 #[inline(always)]
 pub fn either(bytes: [u8; 2], hay: &[u8]) -> Option<usize> {
     let mut at = 0;
-    while let Some(block) = hay.get(at..).and_then(|rest| rest.first_chunk()) {
+    // Three blocks each time round: most fields end within one round.
+    while let Some(rest) = hay.get(at..).and_then(|rest| rest.first_chunk::<{ 3 * BLOCK }>()) {
+        for block in 0..3 {
+            let start = block * BLOCK;
+            if let Some(found) = rest[start..].first_chunk().and_then(|block| in_block(bytes, block)) {
+                return Some(at + start + found);
+            }
+        }
+        at += 3 * BLOCK;
+    }
+    for _ in 0..2 {
+        let Some(block) = hay.get(at..).and_then(|rest| rest.first_chunk()) else { break };
         if let Some(found) = in_block(bytes, block) {
             return Some(at + found);
         }

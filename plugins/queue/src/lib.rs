@@ -214,7 +214,8 @@ mod tests {
         for (arrivals, service_time, objective) in
             [(3.0, 0.5, 0.6), (10.0, 0.2, 0.25), (1.0, 0.9, 1.0), (40.0, 0.25, 0.3)]
         {
-            let queue = Queue { objective, service_time: None, concurrency: 1, drain: 30.0, utilization: 0.95, spread: 0.0 };
+            let queue =
+                Queue { objective, service_time: None, concurrency: 1, drain: 30.0, utilization: 0.95, spread: 0.0 };
             let (servers, wait) = queue.servers(arrivals, service_time);
             let exact = wait_by_definition(arrivals, service_time, servers);
             assert!((wait - exact).abs() < 1e-9, "{wait} {exact}");
