@@ -103,26 +103,46 @@ mod host {
         want: &[String],
     ) -> Result<Vec<wire::Column>, String> {
         with_table(table, |table| {
-            let key = table.position(key)?;
+            let networks = networks(table, table.position(key)?)?;
             let rows: Vec<_> = addresses
                 .offsets
                 .windows(2)
                 .map(|pair| &addresses.data[pair[0] as usize..pair[1] as usize])
-                .map(|address| narrowest(table, key, address))
+                .map(|address| narrowest(&networks, address))
                 .collect();
             want.iter().map(|name| Ok(table.column(name, table.position(name)?, &rows))).collect()
         })
     }
 
+    /// A network, how many bits of it count, and its row.
+    type Network<'a> = (IpAddr, u32, &'a Vec<String>);
+
+    /// The networks of a column; a cell that is none is an error, as the host has it.
+    fn networks(table: &Table, key: usize) -> Result<Vec<Network<'_>>, String> {
+        let rows = table.rows.iter().enumerate().filter(|(_, row)| !row[key].trim().is_empty());
+        rows.map(|(at, row)| {
+            let (address, width) = network(row[key].trim())
+                .ok_or_else(|| format!("row {} below the header has `{}`, which is no network", at + 1, row[key]))?;
+            Ok((address, width, row))
+        })
+        .collect()
+    }
+
+    fn network(cell: &str) -> Option<(IpAddr, u32)> {
+        let (address, width) = match cell.split_once('/') {
+            Some((address, width)) => (address, Some(width.parse::<u32>().ok()?)),
+            None => (cell, None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        let all = if address.is_ipv4() { 32 } else { 128 };
+        Some((address, width.unwrap_or(all))).filter(|(_, width)| *width <= all)
+    }
+
     /// The row whose network holds the address, and of several the one with the longest prefix.
-    fn narrowest<'a>(table: &'a Table, key: usize, address: &[u8]) -> Option<&'a Vec<String>> {
+    fn narrowest<'a>(networks: &[Network<'a>], address: &[u8]) -> Option<&'a Vec<String>> {
         let address = std::str::from_utf8(address).ok()?.parse::<IpAddr>().ok()?.to_canonical();
-        let holding = table.rows.iter().rev().filter_map(|row| {
-            let (network, width) = row[key].split_once('/').unwrap_or((&row[key], "128"));
-            let (network, width): (IpAddr, u32) = (network.parse().ok()?, width.parse().ok()?);
-            holds(network, width, address).then_some((width, row))
-        });
-        holding.max_by_key(|(width, _)| *width).map(|(_, row)| row)
+        let holding = networks.iter().rev().filter(|(network, width, _)| holds(*network, *width, address));
+        holding.max_by_key(|(_, width, _)| *width).map(|(_, _, row)| *row)
     }
 
     fn holds(network: IpAddr, width: u32, address: IpAddr) -> bool {
@@ -131,7 +151,7 @@ mod host {
             (IpAddr::V6(network), IpAddr::V6(address)) => (u128::from(network) ^ u128::from(address)).leading_zeros(),
             _ => return false,
         };
-        differ >= width.min(if network.is_ipv4() { 32 } else { 128 })
+        differ >= width
     }
 
     impl Table {
