@@ -112,7 +112,7 @@ plugin = "forecast"
 settings = { target = 8, spread = 4 }
 """
 
-# name, scaler, grid; combine's is the coarse one, and is tried by half the steps around its best. hpa each second takes the target that hpa at 15 s was tuned to: its grid would take hours. combine takes the larger of
+# name, scaler, grid. hpa each second takes the target that hpa at 15 s was tuned to: its grid would take hours. combine takes the larger of
 # queue and forecast. forecast's target is what a replica takes within the objective: 10 × (1 − 0.1 s ÷ 0.5 s).
 DECIDERS = [
     ("hpa 15 s", "hpa", ["target=3..8:0.1"]),
@@ -161,10 +161,9 @@ def compare(trace, pipeline, options):
             continue
         settings = tuned.get("hpa", ["target=6"])
         if grid:
-            first_half = [*common, "--scaler", scaler, "--alone", "--from", f"{begin}%", "--to", f"{middle}%"]
-            settings = best(first_half, grid, options)
-            if scaler == "combine":
-                settings = best(first_half, finer(grid, settings), options)
+            axes = [word for axis in grid for word in ("--grid", axis)]
+            runs = backtest([*common, "--scaler", scaler, *axes, "--alone", "--from", f"{begin}%", "--to", f"{middle}%"], options)
+            settings = min(runs, key=cost)["run"].split()[1:]
         tuned[scaler] = settings
         words = [word for setting in settings for word in ("--set", setting)]
         [run] = backtest([*common, "--scaler", scaler, *words, "--alone", "--from", f"{middle}%", "--to", f"{end}%"], options)
@@ -173,22 +172,6 @@ def compare(trace, pipeline, options):
             f"| {run['seconds_over']:.0f} | {run['latency_worst']:.1f} | {run['changes']} | {run['flaps']} |",
             flush=True,
         )
-
-
-def best(common, grid, options):
-    axes = [word for axis in grid for word in ("--grid", axis)]
-    return min(backtest([*common, *axes], options), key=cost)["run"].split()[1:]
-
-
-def finer(grid, settings):
-    """A step to both sides of what was best, by half steps."""
-    axes = []
-    for axis, setting in zip(grid, settings):
-        step = float(axis.rpartition(":")[2])
-        name, _, value = setting.partition("=")
-        low = max(float(value) - step, step / 2)
-        axes.append(f"{name}={low:.4g}..{float(value) + step:.4g}:{step / 2:.4g}")
-    return axes
 
 
 def cost(run):
