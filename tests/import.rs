@@ -111,6 +111,23 @@ spec:
     metadata: {timezone: UTC, start: 0 1 * * *, end: 0 3 * * *, desiredReplicas: "2"}
 "#;
 
+/// Checks what was imported, beside a table of loads.
+fn check(dir: &Path, toml: &str) -> (Option<i32>, String) {
+    let source = "[sources.load]\ntype = \"http\"\n[tables.load]\ninputs = [\"load\"]\n\n";
+    std::fs::write(dir.join("scale.toml"), format!("{source}{toml}")).unwrap();
+    let ended = run(dir, &["check", "scale.toml"]);
+    (ended.status.code(), stdout(&ended) + &stderr(&ended))
+}
+
+/// With every query filled in.
+fn filled(toml: &str) -> String {
+    let line = |line: &str| match line.split_once(" FROM fill_in_") {
+        Some((before, _)) => format!("{} FROM load\"\n", before.replace("value", "avg(rps) AS value")),
+        None => format!("{line}\n"),
+    };
+    toml.lines().map(line).collect()
+}
+
 #[test]
 fn what_is_imported_passes_check_once_its_queries_are_there() {
     let dir = tempfile::tempdir().unwrap();
@@ -143,23 +160,10 @@ fn what_is_imported_passes_check_once_its_queries_are_there() {
     ] {
         assert!(told.contains(part), "{part}\n{told}");
     }
-    let check = |text: &str| {
-        std::fs::write(dir.path().join("scale.toml"), text).unwrap();
-        let ended = run(dir.path(), &["check", "scale.toml"]);
-        (ended.status.code(), stdout(&ended) + &stderr(&ended))
-    };
-    let source = "[sources.load]\ntype = \"http\"\n[tables.load]\ninputs = [\"load\"]\n\n";
-    let (code, told) = check(&format!("{source}{toml}"));
+    let (code, told) = check(dir.path(), &toml);
     assert!(code == Some(1) && told.contains("fill_in_cpu"), "a query that was not filled in is found: {told}");
-    let filled: String = toml
-        .lines()
-        .map(|line| match line.split_once(" FROM fill_in_") {
-            Some((before, _)) => format!("{} FROM load\"\n", before.replace("value", "avg(rps) AS value")),
-            None => format!("{line}\n"),
-        })
-        .collect();
-    let (code, told) = check(&format!("{source}{filled}"));
-    assert_eq!(code, Some(0), "{told}\n{filled}");
+    let (code, told) = check(dir.path(), &filled(&toml));
+    assert_eq!(code, Some(0), "{told}\n{toml}");
 }
 
 #[test]
@@ -266,13 +270,8 @@ fn a_scaled_object_becomes_a_scaler() {
         assert!(told.contains(part), "{part}\n{told}");
     }
     assert!(!toml.contains("hunter2") && !told.contains("hunter2"), "{toml}{told}");
-    let filled = toml.lines().map(|line| match line.split_once(" = \"SELECT value FROM fill_in_") {
-        Some((signal, _)) => format!("{signal} = \"SELECT count(*) AS value FROM tidemill.decisions\"\n"),
-        None => format!("{line}\n"),
-    });
-    std::fs::write(dir.path().join("scalers.toml"), filled.collect::<String>()).unwrap();
-    let checked = run(dir.path(), &["check", "scalers.toml"]);
-    assert_eq!(checked.status.code(), Some(0), "{}", stderr(&checked));
+    let (code, checked) = check(dir.path(), &filled(&toml));
+    assert_eq!(code, Some(0), "{checked}");
 }
 
 #[test]
@@ -296,6 +295,7 @@ fn what_of_a_scaled_object_cannot_be_converted_is_told() {
         ("name: requests", "metricType: Value", "only AverageValue is converted"),
         ("keda.sh/v1alpha1", "keda.sh/v2", "apiVersion `keda.sh/v2` is not known of a ScaledObject"),
         ("pollingInterval", "pollInterval", "spec.pollInterval"),
+        ("  triggers:\n  - type: kafka", "  triggers: []\n  was:\n  - type: kafka", "`spec.triggers` has no trigger"),
     ] {
         let (code, toml, told) = import(dir.path(), &KEDA.replacen(from, to, 1));
         assert_eq!((code, toml.as_str()), (Some(1), ""), "{from}: {told}");

@@ -6,7 +6,7 @@
 //! Source: the API reference of autoscaling/v2 and autoscaling/v1.
 
 use super::manifest::{Node, Reader};
-use super::object::{Named, Target, float, identifier, one_line, quoted, told, unused};
+use super::object::{Named, Target, float, identifier, one_line, quoted, signals, told, unused};
 use std::collections::BTreeSet;
 
 /// The HPA controller looks every 15 s unless it is told otherwise.
@@ -134,11 +134,7 @@ impl Hpa {
                 line(format!("{key} = {value}"));
             }
         }
-        line(format!("\n[scalers.{name}.signals]"));
-        for metric in &self.metrics {
-            line(format!("# Fill in: {}.", one_line(&metric.wanted)));
-            line(format!("{} = \"SELECT value FROM fill_in_{}\"", metric.signal, metric.signal));
-        }
+        out.push_str(&signals(&name, self.to_fill()));
         out.push_str(&self.target.workload(&name, self.named.namespace.as_deref()));
         (name, out)
     }

@@ -85,6 +85,15 @@ impl Target {
     }
 }
 
+/// The signals of a scaler as TOML, with an empty line before them: each is left to be filled in, with what it has to answer beside it.
+pub(super) fn signals<'a>(name: &str, to_fill: impl Iterator<Item = (u64, &'a str, &'a str)>) -> String {
+    let mut out = format!("\n[scalers.{name}.signals]\n");
+    for (_, signal, wanted) in to_fill {
+        let _ = writeln!(out, "# Fill in: {}.\n{signal} = \"SELECT value FROM fill_in_{signal}\"", one_line(wanted));
+    }
+    out
+}
+
 /// The API that a workload of this kind has without saying so.
 fn known_api(kind: &str) -> Option<&'static str> {
     KNOWN.iter().find(|known| known.0 == kind).map(|known| known.1)

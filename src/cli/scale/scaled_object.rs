@@ -6,7 +6,7 @@
 //! Source: keda.sh, "ScaledObject specification" and the pages of the scalers.
 
 use super::manifest::{Fields, Node, Reader};
-use super::object::{Named, Target, float, identifier, one_line, quoted, told, unused};
+use super::object::{Named, Target, float, identifier, one_line, quoted, signals, told, unused};
 use std::collections::BTreeSet;
 
 /// For each type of trigger the keys of its threshold, of which it has one, and what that is if not said. Of other types the first key
@@ -134,7 +134,11 @@ impl ScaledObject {
         };
         let (mut triggers, mut schedules) = (Vec::new(), Vec::new());
         if let Some(node) = reader.must(&mut spec, "triggers") {
-            for (at, node) in reader.list(node, "spec.triggers").iter().enumerate() {
+            let list = reader.list(node, "spec.triggers");
+            if list.is_empty() {
+                reader.wrong(node.line, "`spec.triggers` has no trigger");
+            }
+            for (at, node) in list.iter().enumerate() {
                 trigger(reader, node, &format!("spec.triggers[{at}]"), &mut triggers, &mut schedules);
             }
         }
@@ -214,13 +218,9 @@ impl ScaledObject {
             let activation = if self.idle_number() > 0 { &0.0 } else { activation };
             line(format!("{signal} = {{ threshold = {}, activation = {} }}", float(*threshold), float(*activation)));
         }
-        line(format!("\n[scalers.{name}.signals]"));
-        for trigger in &self.triggers {
-            line(format!("# Fill in: {}.", one_line(&trigger.wanted)));
-            line(format!("{} = \"SELECT value FROM fill_in_{}\"", trigger.signal, trigger.signal));
-        }
+        out.push_str(&signals(&name, self.to_fill()));
         if self.triggers.is_empty() {
-            line("# Its schedules need no signal, and a scaler has one.\nalways = \"SELECT 1 AS value\"".to_owned());
+            out.push_str("# Its schedules need no signal, and a scaler has one.\nalways = \"SELECT 1 AS value\"\n");
         }
         out.push_str(&self.target.workload(&name, self.named.namespace.as_deref()));
         (name, out)
