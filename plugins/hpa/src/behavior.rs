@@ -186,8 +186,8 @@ fn rules(name: &str, written: WrittenRules, window: u32, usual: Vec<Policy>, tol
         }
     }
     let tolerance = written.tolerance.unwrap_or(tolerance);
-    if !(0.0..1.0).contains(&tolerance) {
-        return Err(format!("`behavior.{name}.tolerance` is {tolerance}; it is a share from 0 to below 1, like 0.1"));
+    if !(tolerance.is_finite() && tolerance >= 0.0) {
+        return Err(format!("`behavior.{name}.tolerance` is {tolerance}; it is a share from 0 on, like 0.1"));
     }
     Ok(Rules { window, select: written.select_policy, policies, tolerance })
 }

@@ -51,8 +51,11 @@ impl Autoscaler for Hpa {
             false => memory.not_fresh(current),
         }
         let (asked, mut reason) = combine(current, &verdicts);
-        memory.propose(request.now, asked);
-        let stable = self.stabilise(asked, current, &memory, request.now, &mut reason);
+        match asked {
+            Some(asked) => memory.propose(request.now, asked),
+            None => memory.hold(request.now, current),
+        }
+        let stable = self.stabilise(asked.unwrap_or(current), current, &memory, request.now, &mut reason);
         let replicas = self.pace(stable, current, &memory, request.now, &mut reason);
         Ok(Proposal { replicas, reason, state: memory.write() })
     }
@@ -174,18 +177,18 @@ impl Hpa {
     }
 }
 
-/// The largest wish wins; a signal that is not fresh keeps the replicas from getting fewer.
-fn combine(now: u32, verdicts: &[Verdict]) -> (u32, String) {
+/// The largest wish wins; a signal that is not fresh keeps the replicas from getting fewer. Nothing where the number is only held.
+fn combine(now: u32, verdicts: &[Verdict]) -> (Option<u32>, String) {
     let words: Vec<String> = verdicts.iter().map(Verdict::words).collect();
     let words = words.join("; ");
     let doubtful = !verdicts.iter().all(Verdict::is_fresh);
     match verdicts.iter().filter_map(Verdict::replicas).max() {
-        None if verdicts.is_empty() => (now, format!("held at {now}: there is no signal")),
-        None => (now, format!("held at {now}: {words}")),
+        None if verdicts.is_empty() => (None, format!("held at {now}: there is no signal")),
+        None => (None, format!("held at {now}: {words}")),
         Some(most) if doubtful && most < now => {
-            (now, format!("held at {now}: {words}; no fewer replicas while a signal is not fresh"))
+            (None, format!("held at {now}: {words}; no fewer replicas while a signal is not fresh"))
         }
-        Some(most) => (most, format!("{words}; was {now}")),
+        Some(most) => (Some(most), format!("{words}; was {now}")),
     }
 }
 

@@ -69,11 +69,16 @@ impl Memory {
 
     /// Takes a proposal into the windows.
     pub fn propose(&mut self, now: i64, replicas: u32) {
-        let proposed = At { at: now, replicas };
-        self.highs.retain(|earlier| earlier.replicas > replicas);
-        self.highs.push(proposed);
+        self.hold(now, replicas);
         self.lows.retain(|earlier| earlier.replicas < replicas);
-        self.lows.push(proposed);
+        self.lows.push(At { at: now, replicas });
+    }
+
+    /// Takes a number that is only held into the window downwards: nothing was seen that speaks for fewer. It does not speak against
+    /// more either.
+    pub fn hold(&mut self, now: i64, replicas: u32) {
+        self.highs.retain(|earlier| earlier.replicas > replicas);
+        self.highs.push(At { at: now, replicas });
     }
 
     /// The highest proposal within the window downwards.

@@ -3,17 +3,18 @@
 //! | of the replicas | counts |
 //! |---|---|
 //! | ready, with a value | as it is |
-//! | without a value | the target (of a utilization 100 % if that is more) when that would take replicas away, else nothing |
+//! | without a value | the target (of a utilization 100 % if that is more) when the others would take replicas away, nothing when they would add some |
 //! | not ready yet | nothing when the others would add replicas, else it is left out |
 //!
-//! Where these turn the direction or come within the tolerance, nothing changes.
+//! Where these turn the direction or come within the tolerance, nothing changes; nor where the others are exactly at the target.
+//! Being ready counts for the processor alone, whose use is high while a replica starts.
 //! Source: kubernetes.io, Horizontal Pod Autoscaling, "Algorithm details".
 
 use std::collections::BTreeMap;
 
 use tidemill_plugin::{Replica, Signal};
 
-use crate::count::{Count, ceil, figure, in_replicas};
+use crate::count::{Count, ROUNDING, ceil, figure, in_replicas};
 use crate::settings::{Settings, Target, TargetType};
 
 /// What one replica uses, and what it asked for where that is known.
@@ -88,9 +89,7 @@ impl Groups {
             match usage {
                 _ if not_started => groups.unready += 1,
                 None => groups.missing += 1,
-                Some(usage) if target.kind == TargetType::Utilization && is_young(member, usage, now, settings) => {
-                    groups.unready += 1
-                }
+                Some(usage) if target.is_cpu && is_young(member, usage, now, settings) => groups.unready += 1,
                 Some(usage) => groups.measured.push(*usage),
             }
         }
@@ -138,6 +137,10 @@ fn reckon(
         }
         let wanted = ceil(measured * groups.measured.len() as f64);
         return Ok(Count { replicas: wanted, words: format!("{sum} → {}", in_replicas(wanted)) });
+    }
+    if (measured - 1.0).abs() <= ROUNDING {
+        let words = format!("{sum}; with {} missing → stays at {}", groups.missing, in_replicas(current));
+        return Ok(Count { replicas: current, words });
     }
     let mut all = groups.measured.clone();
     let request = mean_request(&groups.measured);

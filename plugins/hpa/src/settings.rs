@@ -14,6 +14,8 @@ use crate::count::ROUNDING;
 pub struct Written {
     #[serde(rename = "type", default)]
     kind: TargetType,
+    /// What of its replicas a signal measures, as autoscaling/v2 names it: `cpu`, `memory`.
+    resource: Option<String>,
     target: Option<f64>,
     #[serde(default)]
     targets: BTreeMap<String, WrittenTarget>,
@@ -91,10 +93,10 @@ pub enum TargetType {
     Utilization,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum WrittenTarget {
     Number(f64),
-    Table { kind: Option<TargetType>, target: f64 },
+    Table { kind: Option<TargetType>, resource: Option<String>, target: f64 },
 }
 
 /// `untagged` would answer every mistake with "did not match any variant"; this names the key.
@@ -105,6 +107,7 @@ impl<'de> Deserialize<'de> for WrittenTarget {
         struct Table {
             #[serde(rename = "type")]
             kind: Option<TargetType>,
+            resource: Option<String>,
             target: f64,
         }
         struct Visitor;
@@ -129,7 +132,7 @@ impl<'de> Deserialize<'de> for WrittenTarget {
 
             fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<WrittenTarget, A::Error> {
                 let table = Table::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
-                Ok(WrittenTarget::Table { kind: table.kind, target: table.target })
+                Ok(WrittenTarget::Table { kind: table.kind, resource: table.resource, target: table.target })
             }
         }
         deserializer.deserialize_any(Visitor)
@@ -145,6 +148,8 @@ fn usual_tolerance() -> f64 {
 pub struct Target {
     pub kind: TargetType,
     pub value: f64,
+    /// the processor is measured: replicas that start use more of it than they will
+    pub is_cpu: bool,
 }
 
 /// As checked.
@@ -162,18 +167,22 @@ pub struct Settings {
 
 impl Settings {
     pub fn check(written: Written) -> Result<Settings, String> {
-        let target = |name: &str, kind, value: f64| match value.is_finite() && value > 0.0 {
-            true => Ok(Target { kind, value }),
-            false => Err(format!("`{name}` is {value}; it must be more than 0")),
+        let target = |name: &str, kind, resource: Option<&String>, value: f64| {
+            let is_cpu = resource.map_or(kind == TargetType::Utilization, |resource| resource == "cpu");
+            match value.is_finite() && value > 0.0 {
+                true => Ok(Target { kind, value, is_cpu }),
+                false => Err(format!("`{name}` is {value}; it must be more than 0")),
+            }
         };
-        let common = written.target.map(|value| target("target", written.kind, value)).transpose()?;
+        let usual = written.resource.as_ref();
+        let common = written.target.map(|value| target("target", written.kind, usual, value)).transpose()?;
         let mut of_signal = BTreeMap::new();
         for (name, given) in written.targets {
-            let (kind, value) = match given {
-                WrittenTarget::Number(value) => (written.kind, value),
-                WrittenTarget::Table { kind, target } => (kind.unwrap_or(written.kind), target),
+            let (kind, resource, value) = match given {
+                WrittenTarget::Number(value) => (written.kind, None, value),
+                WrittenTarget::Table { kind, resource, target } => (kind.unwrap_or(written.kind), resource, target),
             };
-            let checked = target(&format!("targets.{name}"), kind, value)?;
+            let checked = target(&format!("targets.{name}"), kind, resource.as_ref().or(usual), value)?;
             of_signal.insert(name, checked);
         }
         if common.is_none() && of_signal.is_empty() {

@@ -31,6 +31,7 @@ def of_total(metric, replicas, up, down):
 
 def of_replicas(metric, now, replicas, up, down):
     target, utilization = number(metric["target"]), metric["type"] == "Utilization"
+    cpu = metric["resource"] == "cpu"
     measured, missing, unready = [], 0, 0
     for member in metric["members"]:
         usage = member.get("value")
@@ -39,9 +40,9 @@ def of_replicas(metric, now, replicas, up, down):
             unready += 1
         elif usage is None:
             missing += 1
-        elif utilization and young and (not member["ready"] or member["measured_at"] < member["changed_at"]):
+        elif cpu and young and (not member["ready"] or member["measured_at"] < member["changed_at"]):
             unready += 1
-        elif utilization and not young and not member["ready"] and member["started_at"] + 30 > member["changed_at"]:
+        elif cpu and not young and not member["ready"] and member["started_at"] + 30 > member["changed_at"]:
             unready += 1
         else:
             measured.append(number(usage))
@@ -56,6 +57,8 @@ def of_replicas(metric, now, replicas, up, down):
     first = ratio(measured)
     if not missing and not (unready and first > 1):
         return replicas if within(first, up, down) else ceil(first * len(measured))
+    if first == 1:
+        return replicas
     everyone = list(measured)
     if missing:
         full = request * max(F(100), target) / 100 if utilization else target
@@ -101,7 +104,7 @@ def decide(case):
         if before is not None and replicas < before:
             taken.append((last, before - replicas))
         if recommended is None:
-            recommended = [(now, replicas)]
+            recommended = [(now, replicas, False)]
         wishes, doubts = [], False
         for metric in tick["metrics"]:
             if metric.get("missing"):
@@ -114,12 +117,14 @@ def decide(case):
                 doubts = True
             else:
                 wishes.append(wish)
-        wanted = max(wishes, default=replicas)
-        if doubts and wanted < replicas:
+        wanted = max(wishes, default=None)
+        held = wanted is None or (doubts and wanted < replicas)
+        if held:
             wanted = replicas
-        recommended.append((now, wanted))
-        lowest = min([n for at, n in recommended if at > now - up["stabilizationWindowSeconds"]], default=wanted)
-        highest = max([n for at, n in recommended if at > now - down["stabilizationWindowSeconds"]], default=wanted)
+        recommended.append((now, wanted, held))
+        within_up = [n for at, n, held in recommended if at > now - up["stabilizationWindowSeconds"] and not held]
+        lowest = min(within_up, default=wanted)
+        highest = max([n for at, n, _ in recommended if at > now - down["stabilizationWindowSeconds"]], default=wanted)
         stable = replicas
         if stable < min(lowest, wanted):
             stable = min(lowest, wanted)

@@ -54,6 +54,7 @@ fn case(dice: &mut Dice) -> Value {
         (0..1 + dice.below(3)).map(|_| ["AverageValue", "Value", "Utilization"][dice.below(3) as usize]).collect();
     let targets: Vec<f64> = kinds.iter().map(|_| 1.0 + dice.quantity(100)).collect();
     let by_replica: Vec<bool> = kinds.iter().map(|kind| *kind != "Value" && dice.below(2) == 0).collect();
+    let resources: Vec<&str> = kinds.iter().map(|_| ["cpu", "memory"][dice.below(2) as usize]).collect();
     let mut now = 1_000 + dice.below(1_000);
     let mut replicas = dice.below(12);
     let ticks = (0..1 + dice.below(8)).map(|_| {
@@ -62,13 +63,14 @@ fn case(dice: &mut Dice) -> Value {
             replicas = dice.below(15);
         }
         let members: Vec<Value> = (0..replicas.max(1)).map(|_| member(dice, now)).collect();
-        let metrics = kinds.iter().zip(&targets).zip(&by_replica).map(|((kind, target), by_replica)| {
+        let metrics = kinds.iter().zip(&targets).zip(&by_replica).zip(&resources);
+        let metrics = metrics.map(|(((kind, target), by_replica), resource)| {
             let missing = dice.below(12) == 0;
             if !by_replica {
                 return json!({ "type": kind, "target": target, "value": dice.quantity(400), "missing": missing });
             }
-            let members: Vec<Value> = members.iter().map(|member| measured(dice, member)).collect();
-            json!({ "type": kind, "target": target, "request": 0.5 + dice.below(4) as f64, "members": members, "missing": missing })
+            let members: Vec<Value> = members.iter().map(|member| measured(dice, member, *target)).collect();
+            json!({ "type": kind, "resource": resource, "target": target, "request": 0.5 + dice.below(4) as f64, "members": members, "missing": missing })
         });
         let metrics: Vec<Value> = metrics.collect();
         json!({ "now": now, "replicas": replicas, "metrics": metrics })
@@ -88,11 +90,13 @@ fn member(dice: &mut Dice, now: u64) -> Value {
     })
 }
 
-/// The same replica with a value of one metric, or without.
-fn measured(dice: &mut Dice, member: &Value) -> Value {
+/// The same replica with a value of one metric, or without. Now and then it is right at the target.
+fn measured(dice: &mut Dice, member: &Value, target: f64) -> Value {
     let mut member = member.clone();
-    if dice.below(6) > 0 {
-        member["value"] = json!(dice.quantity(4));
+    match dice.below(6) {
+        0 => (),
+        1 => member["value"] = json!(target),
+        _ => member["value"] = json!(dice.quantity(4)),
     }
     member
 }
@@ -101,7 +105,11 @@ fn measured(dice: &mut Dice, member: &Value) -> Value {
 fn proposals(case: &Value) -> Vec<u32> {
     let mut targets = serde_json::Map::new();
     for (at, metric) in case["ticks"][0]["metrics"].as_array().unwrap().iter().enumerate() {
-        targets.insert(format!("m{at}"), json!({ "type": metric["type"], "target": metric["target"] }));
+        let mut target = json!({ "type": metric["type"], "target": metric["target"] });
+        if metric["resource"].is_string() {
+            target["resource"] = metric["resource"].clone();
+        }
+        targets.insert(format!("m{at}"), target);
     }
     let settings = json!({ "targets": targets, "behavior": case["settings"]["behavior"] });
     let (mut plugin, _) = Hpa::configure(serde_json::from_value(settings).unwrap()).unwrap();

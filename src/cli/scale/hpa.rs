@@ -29,6 +29,8 @@ pub(super) struct Hpa {
 struct Metric {
     line: u64,
     signal: String,
+    /// of a resource metric, its name
+    resource: Option<String>,
     kind: &'static str,
     target: f64,
     /// what its query has to answer
@@ -126,7 +128,12 @@ impl Hpa {
         line(format!("min = {}\nmax = {}\n", self.min, self.max));
         line(format!("[scalers.{name}.settings.targets]"));
         for metric in &self.metrics {
-            line(format!("{} = {{ type = \"{}\", target = {} }}", metric.signal, metric.kind, float(metric.target)));
+            // A utilization is taken to be the processor's, all else not.
+            let usual = metric.resource.as_ref().is_none_or(|name| (name == "cpu") == (metric.kind == "Utilization"));
+            let resource = metric.resource.as_ref().filter(|_| !usual);
+            let resource = resource.map_or(String::new(), |name| format!("resource = {}, ", quoted(name)));
+            let (signal, kind, target) = (&metric.signal, metric.kind, float(metric.target));
+            line(format!("{signal} = {{ type = \"{kind}\", {resource}target = {target} }}"));
         }
         for rules in &self.behavior {
             line(format!("\n[scalers.{name}.settings.behavior.{}]", rules.direction));
@@ -143,7 +150,8 @@ impl Hpa {
 /// What is measured where nothing is said.
 fn cpu(line: u64, percent: u32) -> Metric {
     let wanted = resource_wanted("cpu", "Utilization", None);
-    Metric { line, signal: "cpu".to_owned(), kind: "Utilization", target: f64::from(percent), wanted }
+    let (signal, resource) = ("cpu".to_owned(), Some("cpu".to_owned()));
+    Metric { line, signal, resource, kind: "Utilization", target: f64::from(percent), wanted }
 }
 
 fn metric(reader: &mut Reader, node: &Node, path: &str) -> Option<Metric> {
@@ -205,7 +213,8 @@ fn metric(reader: &mut Reader, node: &Node, path: &str) -> Option<Metric> {
         }
         _ => format!("{said}, as one number `value`"),
     };
-    Some(Metric { line: inside.line, signal: identifier(&signal), kind, target, wanted })
+    let resource = matches!(field, "resource" | "containerResource").then_some(said);
+    Some(Metric { line: inside.line, signal: identifier(&signal), resource, kind, target, wanted })
 }
 
 fn resource_wanted(resource: &str, kind: &str, container: Option<&str>) -> String {
