@@ -104,6 +104,8 @@ metadata: {name: nightly}
 spec:
   scaleTargetRef: {apiVersion: apps/v1, kind: StatefulSet, name: batch}
   cooldownPeriod: 400
+  idleReplicaCount: 0
+  minReplicaCount: 2
   triggers:
   - type: rabbitmq
     metadata: {host: "amqp://user:hunter2@mq/", queueName: jobs, value: "20", activationValue: "5"}
@@ -137,7 +139,7 @@ fn what_is_imported_passes_check_once_its_queries_are_there() {
         "min = 2\nmax = 10",
         "cpu = { type = \"Utilization\", target = 60.0 }",
         "memory = { type = \"AverageValue\", target = 536870912.0 }",
-        "cpu_app = { type = \"AverageValue\", target = 0.5 }",
+        "cpu_app = { type = \"AverageValue\", resource = \"cpu\", target = 0.5 }",
         "requests_per_second = { type = \"AverageValue\", target = 1000.0 }",
         "hits = { type = \"Value\", target = 2000.0 }",
         "queue_length = { type = \"AverageValue\", target = 30.0 }",
@@ -245,15 +247,15 @@ fn a_scaled_object_becomes_a_scaler() {
     assert_eq!(code, Some(0), "{told}");
     for part in [
         "# From the ScaledObject shop/worker (hpa.yaml, line 1).",
-        "plugin = \"keda\"\nevery = \"10s\"\nmin = 1\nmax = 20\ntolerance = 0.1\nstabilize_down = \"60s\"",
-        "cooldown = \"0s\"\nidle_replicas = 1",
+        "plugin = \"keda\"\nevery = \"10s\"\nmin = 1\nmax = 20\nstabilize_down = \"60s\"",
+        "cooldown = \"0s\"\n\n[[scalers.worker.settings.schedules]]",
         "start = \"0 8 * * 1-5\"\nend = \"0 18 * * 1-5\"\ntimezone = \"Europe/Berlin\"\ndesired_replicas = 5",
-        "kafka = { threshold = 10.0, activation = 0.0 }",
+        "kafka = { threshold = 10.0, activation = 3.0 }",
         "requests = { threshold = 12.5, activation = 0.0 }",
         "kind = \"Deployment\"\nname = \"worker\"",
         "# From the ScaledObject nightly",
-        "every = \"30s\"\nmin = 0\nmax = 100\ntolerance = 0.1\nstabilize_down = \"300s\"",
-        "cooldown = \"100s\"\nidle_replicas = 0",
+        "every = \"30s\"\nmin = 0\nmax = 100\nstabilize_down = \"300s\"",
+        "cooldown = \"100s\"\nidle_replicas = 0\nmin_replicas = 2",
         "rabbitmq = { threshold = 20.0, activation = 5.0 }",
         "# Fill in: what the trigger `rabbitmq` counts (queueName = jobs, value = 20, activationValue = 5), as one number `value`.",
         "kind = \"StatefulSet\"\nname = \"batch\"",

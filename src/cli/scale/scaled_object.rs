@@ -28,9 +28,6 @@ const TRIGGERS: [(&str, &[&str], Option<f64>); 14] = [
     ("redis-streams", &["pendingEntriesCount", "streamLength", "lagCount"], Some(5.0)),
 ];
 
-/// A smaller change is none: the HPA's, which KEDA makes one of.
-const TOLERANCE: f64 = 0.1;
-
 /// Under which keys other types of trigger have their threshold.
 const THRESHOLDS: [&str; 10] = [
     "threshold",
@@ -148,12 +145,6 @@ impl ScaledObject {
             trigger.signal = unused(&trigger.signal, &mut used);
         }
         let (min, every) = (min?, every?);
-        if idle.is_some() && min > 0 {
-            let message = format!(
-                "`spec.minReplicaCount: {min}` while something is active; idle, it may have fewer, so `min` is the idle number"
-            );
-            left_out.push((node.line, message));
-        }
         Some(ScaledObject {
             line: node.line,
             named,
@@ -195,7 +186,7 @@ impl ScaledObject {
         };
         line(format!("# From the ScaledObject {} ({file}, line {}).", one_line(&self.named.told()), self.line));
         line(format!("[scalers.{name}]\nworkload = \"{name}\"\nplugin = \"keda\"\nevery = \"{}s\"", self.every));
-        line(format!("min = {}\nmax = {}\ntolerance = {TOLERANCE}", self.idle_number(), self.max));
+        line(format!("min = {}\nmax = {}", self.idle_number(), self.max));
         for (key, seconds) in [("stabilize_up", self.windows.0), ("stabilize_down", self.windows.1)] {
             if seconds > 0 {
                 line(format!("{key} = \"{seconds}s\""));
@@ -205,7 +196,9 @@ impl ScaledObject {
         // other.
         let cooldown = if self.idle_number() > 0 { 0 } else { self.cooldown.saturating_sub(self.windows.1) };
         line(format!("\n[scalers.{name}.settings]\ncooldown = \"{cooldown}s\""));
-        line(format!("idle_replicas = {}", self.idle_number()));
+        if let Some(idle) = self.idle {
+            line(format!("idle_replicas = {idle}\nmin_replicas = {}", self.min.max(1)));
+        }
         for Schedule { start, end, timezone, replicas } in &self.schedules {
             line(format!("\n[[scalers.{name}.settings.schedules]]\nstart = {}\nend = {}", quoted(start), quoted(end)));
             line(format!("timezone = {}\ndesired_replicas = {replicas}", quoted(timezone)));
@@ -214,8 +207,6 @@ impl ScaledObject {
             line(format!("\n[scalers.{name}.settings.triggers]"));
         }
         for Trigger { signal, threshold, activation, .. } in &self.triggers {
-            // With at least one replica a trigger is always active.
-            let activation = if self.idle_number() > 0 { &0.0 } else { activation };
             line(format!("{signal} = {{ threshold = {}, activation = {} }}", float(*threshold), float(*activation)));
         }
         out.push_str(&signals(&name, self.to_fill()));
