@@ -1,10 +1,12 @@
 //! a controller that holds a signal at a set point
 //!
-//!     error = (signal − set point) / set point
-//!     replicas = replicas × (1 + kp × error) + ki × ∫ error dt + kd × d error / dt
+//!     error    = (signal − set point) / set point
+//!     change   = kp × (error − error before) + ki × error × seconds + kd × (slope − slope before)
+//!     replicas = replicas × e^change
 //!
-//! For a level that falls as replicas are added: a latency, a utilization, the age of a queue. The integral stands still while the
-//! number is at one of its bounds, so that it does not wind up.
+//! For a level that falls as replicas are added: a latency, a utilization, the age of a queue. This is the velocity form of the
+//! controller, on the logarithm of the number: the integral is the number itself. So nothing winds up while the number is held or was
+//! ordered, nothing is summed up at a bound, and the gains mean the same for two replicas as for two hundred.
 //!
 //! **Always:** while the signal is not fresh, no fewer replicas than now are proposed.
 
@@ -20,7 +22,7 @@ pub struct Settings {
     set_point: f64,
     #[serde(default = "half")]
     kp: f64,
-    #[serde(default)]
+    #[serde(default = "a_hundredth")]
     ki: f64,
     #[serde(default)]
     kd: f64,
@@ -33,9 +35,17 @@ fn half() -> f64 {
     0.5
 }
 
+/// What is off by 10 % is worked off by 6 % a minute: slower than replicas start.
+fn a_hundredth() -> f64 {
+    0.01
+}
+
 fn a_tenth() -> f64 {
     0.1
 }
+
+/// An error beyond it counts as this one: a latency of minutes says no more than that far too few are there.
+const ERROR_MAX: f64 = 3.0;
 
 /// A configured decider.
 pub struct Pid {
@@ -44,10 +54,11 @@ pub struct Pid {
 
 #[derive(Debug, Default, Deserialize, Serialize)]
 struct Memory {
+    /// when the signal was last known; nothing after a while without it, over which nothing is summed up
     at: Option<i64>,
     error: f64,
-    integral: f64,
-    /// the number before it was rounded, so that small steps add up
+    slope: f64,
+    /// the number before it was bounded and rounded, so that small steps add up and what a bound cut off is not taken back twice
     exact: f64,
 }
 
@@ -65,8 +76,8 @@ impl Plugin for Pid {
                 return Err(format!("`{key}` is {value}; it must not be negative"));
             }
         }
-        if settings.kp == 0.0 && settings.ki == 0.0 {
-            return Err("`kp` and `ki` are both 0: nothing would ever change".to_owned());
+        if settings.ki == 0.0 {
+            return Err("`ki` is 0: an error that stays would never be worked off; write more, like 0.01".to_owned());
         }
         if !(0.0..1.0).contains(&settings.dead_band) {
             return Err(format!("`dead_band` is {}; it is a share from 0 to below 1, like 0.1", settings.dead_band));
@@ -83,40 +94,46 @@ impl Autoscaler for Pid {
             (None, [only]) => only.name.clone(),
             (None, _) => return Err("the scaler has not one signal; name the one to hold: `signal`".to_owned()),
         };
+        let memory: Memory = serde_json::from_slice(&request.state).unwrap_or_default();
         let value = match request.amount(&name) {
             Ok(value) => value,
-            Err(why) => return Ok(request.hold(&why)),
+            Err(why) => return Ok(Proposal { state: Memory { at: None, ..memory }.write()?, ..request.hold(&why) }),
         };
         let Settings { set_point, kp, ki, kd, dead_band, .. } = self.settings;
-        let mut memory: Memory = serde_json::from_slice(&request.state).unwrap_or_default();
         let workload = &request.workload;
         let now = workload.replicas;
         let seconds = memory.at.map_or(0.0, |at| (request.now.saturating_sub(at)).max(0) as f64 / 1e9);
         let raw = (value - set_point) / set_point;
-        let error = if raw.abs() <= dead_band { 0.0 } else { raw };
-        let slope = if seconds > 0.0 { (error - memory.error) / seconds } else { 0.0 };
-        let integral = memory.integral + error * seconds;
-        // Rounded away parts of a replica are not forgotten while the number is what they were rounded to.
-        let base = if memory.exact.round() as u32 == now { memory.exact } else { f64::from(now) };
-        let exact = base.max(1.0) * (1.0 + kp * error) + ki * integral + kd * slope - (base.max(1.0) - base);
-        let bounded = exact.clamp(f64::from(workload.min), f64::from(workload.max.max(workload.min)));
-        if exact == bounded {
-            memory.integral = integral;
-        }
-        let replicas = bounded.round() as u32;
+        let error = if raw.abs() <= dead_band { 0.0 } else { raw.min(ERROR_MAX) };
+        let slope = if seconds > 0.0 { (error - memory.error) / seconds } else { memory.slope };
+        let bounded = |exact: f64| exact.clamp(f64::from(workload.min), f64::from(workload.max.max(workload.min)));
+        // What was rounded away or cut off is not forgotten while the number is what came of it.
+        let base = if bounded(memory.exact).round() as u32 == now { memory.exact } else { f64::from(now) };
+        let outward = (base - bounded(base)) * error > 0.0;
+        let summed = if outward { 0.0 } else { ki * error * seconds };
+        let change = kp * (error - memory.error) + summed + kd * (slope - memory.slope);
+        // From none it grows as from one.
+        let exact = base + base.max(1.0) * change.exp_m1();
+        let replicas = bounded(exact).round() as u32;
         let stale = request.signal(&name).is_some_and(|signal| signal.freshness == Freshness::Stale);
         if stale && replicas < now {
-            return Ok(request.hold(&format!("{name} is stale")));
+            let held = request.hold(&format!("{name} is stale"));
+            return Ok(Proposal { state: Memory { at: None, ..memory }.write()?, ..held });
         }
-        memory = Memory { at: Some(request.now), error, exact: bounded, ..memory };
+        let state = Memory { at: Some(request.now), error, slope, exact }.write()?;
         let reason = format!(
-            "{name} {value} against {set_point} is off by {:+.0} %, integral {:+.1}, slope {slope:+.3} → {}; was {now}",
+            "{name} {value} against {set_point} is off by {:+.0} %: {:+.1} % → {}; was {now}",
             raw * 100.0,
-            memory.integral,
+            change.exp_m1() * 100.0,
             in_replicas(replicas)
         );
-        let state = serde_json::to_vec(&memory).map_err(|error| error.to_string())?;
         Ok(Proposal { replicas, reason, state })
+    }
+}
+
+impl Memory {
+    fn write(&self) -> Result<Vec<u8>, String> {
+        serde_json::to_vec(self).map_err(|error| error.to_string())
     }
 }
 
