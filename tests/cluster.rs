@@ -203,6 +203,12 @@ impl World {
         (holder, self.renewed[LEASE].elapsed() < Duration::from_secs(seconds))
     }
 
+    /// The pods of the namespace are these.
+    pub fn pods(&mut self, pods: &[Value]) {
+        let list = json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods});
+        self.objects.insert("/api/v1/namespaces/shop/pods".to_owned(), list);
+    }
+
     /// Requests that may change something, of this user.
     pub fn changes_of(&self, user: &str) -> Vec<Asked> {
         self.log.iter().filter(|asked| asked.user == user && asked.method != "GET").cloned().collect()

@@ -2,7 +2,7 @@
 
 use crate::cluster::{Cluster, Fault, LEASE, WEB};
 use crate::mill::{Dice, Mill, finish, patiently, stderr, stdout};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -119,6 +119,49 @@ fn a_deployment_follows_the_load_and_what_others_do_is_told() {
     mill.stop();
     assert_eq!((cluster.replicas(), cluster.holder()), (6, String::new()), "left as it is, and the lease given back");
     only_the_leader_wrote(&cluster);
+}
+
+#[test]
+fn pods_that_start_and_end_are_counted_as_an_hpa_counts_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(3);
+    let pod = |name: &str, phase: &str, ready: &str| {
+        json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "web", "image": "nginx"}]}, "status": {
+            "phase": phase, "startTime": "2026-01-01T00:00:00Z", "podIP": "10.0.0.7",
+            "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T00:00:09Z"}]}})
+    };
+    let mut leaving = pod("web-d", "Running", "True");
+    leaving["metadata"]["deletionTimestamp"] = json!("2026-01-02T00:00:00Z");
+    let pods =
+        [pod("web-a", "Running", "True"), pod("web-b", "Running", "True"), pod("web-c", "Pending", "False"), leaving];
+    cluster.lock().pods(&pods);
+    let text = pipeline(&cluster, dir.path(), "a", "pods = true\n")
+        .replace("target = 5", "type = \"Utilization\", target = 50")
+        .replace(
+            "SELECT rps AS value FROM load ORDER BY timestamp DESC LIMIT 1",
+            "SELECT pod AS replica, cpu AS value FROM load",
+        );
+    let mill = Mill::start(dir.path(), &text);
+    // On average of the two that serve twice the target; with nothing for the one that starts, 1.33. The one that ends is none.
+    let load = [("web-a", 100), ("web-b", 100), ("web-c", 400), ("web-d", 400)];
+    let rows: String = load.iter().map(|(pod, cpu)| format!("{{\"pod\":\"{pod}\",\"cpu\":{cpu}}}\n")).collect();
+    assert_eq!(mill.push("load", &rows)["accepted"], 4);
+    reaches(&cluster, 4);
+    let decided = "SELECT reason FROM tidemill.decisions WHERE decided = 4 AND replicas = 3";
+    let reason = mill.rows(decided)[0]["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("rps 100.0 on average of 2 replicas / 50.0 = ratio 2.0"), "{reason}");
+    assert!(reason.contains("with 0 missing and 1 not ready, ratio 1.33 → 4 replicas"), "{reason}");
+    let told = mill.rows("SELECT name, phase FROM tidemill.replicas ORDER BY replica");
+    let expected = [("web-a", "ready"), ("web-b", "ready"), ("web-c", "waiting"), ("web-d", "stopping")];
+    assert_eq!(told, expected.map(|(name, phase)| json!({"name": name, "phase": phase})));
+    // Who may not list them goes on without.
+    cluster.fail(|asked| match asked.path.ends_with("/pods") {
+        true => Fault::Refused(403, None),
+        false => Fault::None,
+    });
+    assert!(patiently(|| mill.number("SELECT count(*) FROM tidemill.replicas") == 0));
+    assert!(mill.said().contains("its pods are not told apart"), "{}", mill.said());
+    mill.stop();
 }
 
 #[test]

@@ -68,6 +68,7 @@ const TARGETS: &[(&str, Type)] = &[
 const REPLICAS: &[(&str, Type)] = &[
     ("workload", Type::Utf8),
     ("replica", Type::Int64),
+    ("name", Type::Utf8),
     ("phase", Type::Utf8),
     ("pid", Type::Int64),
     ("address", Type::Utf8),
@@ -239,6 +240,7 @@ fn replica_rows(workloads: &[(String, Arc<dyn Actuator>)]) -> Vec<Vec<Cell>> {
         vec![
             Cell::Text(name),
             count(replica.number),
+            Cell::Text(replica.called()),
             Cell::Text(replica.phase.word().into()),
             replica.pid.map_or(Cell::Time(0), count),
             Cell::Text(replica.address),

@@ -102,7 +102,7 @@ pub struct Scaler {
     /// the last decision whose outcome was not as decided: its tick and number
     unmet: Option<(i64, u32)>,
     /// the replicas that were ready in the last tick, and how often each had been started again
-    ready: BTreeMap<u32, u64>,
+    ready: BTreeMap<String, u64>,
     unwritten: VecDeque<RecordBatch>,
 }
 
@@ -314,17 +314,18 @@ impl Scaler {
         let calm = self.open.is_empty();
         let (mut told, mut ready) = (Vec::new(), BTreeMap::new());
         for replica in &status.replicas {
-            let before = self.ready.get(&replica.number).copied();
+            let name = replica.called();
+            let before = self.ready.get(&name).copied();
             let ended = before.is_some_and(|restarts| replica.restarts > restarts);
             match replica.phase {
                 Phase::Waiting | Phase::Starting | Phase::Unready if before.is_some() => told.push(lost_words(replica)),
                 Phase::Ready if ended => told.push(lost_words(replica)),
                 // One that ends by itself is seen like this for a moment; one that is told to end drains before.
-                Phase::Stopping if calm => drop(before.map(|restarts| ready.insert(replica.number, restarts))),
+                Phase::Stopping if calm => drop(before.map(|restarts| ready.insert(name.clone(), restarts))),
                 _ => (),
             }
             if replica.phase == Phase::Ready {
-                ready.insert(replica.number, replica.restarts);
+                ready.insert(name, replica.restarts);
             }
         }
         self.ready = ready;
@@ -358,7 +359,7 @@ impl Scaler {
             ready: status.ready,
             min: self.policy.min,
             max: self.policy.max,
-            members: status.replicas.iter().map(member).collect(),
+            members: status.replicas.iter().filter_map(member).collect(),
             signals: answers.iter().map(|answer| answer.signal.clone()).collect(),
             decisions: self.memory.recent.iter().map(Recent::shown).collect(),
             advice: Vec::new(),
@@ -508,7 +509,10 @@ impl Scaler {
         if self.first {
             memory.history = History::begin(self.tick, replicas);
         }
-        memory.history.note(&self.policy, self.tick, replicas, if self.remembered { replicas } else { 0 }, replicas);
+        // A number that the policy does not allow any more was one; a first start comes from nothing and is no move.
+        let before = if self.first { replicas } else { self.memory.decided };
+        memory.history.note(&self.policy, self.tick, replicas, before, replicas);
+        memory.history.was_ordered(self.tick);
         memory.decided = replicas;
         if memory.change.as_ref().is_none_or(|change| change.to != replicas) {
             memory.change = Some(self.change(status.asked, &decision));
@@ -710,22 +714,23 @@ fn heeded_until((left, back): (i64, i64)) -> i64 {
     back.saturating_add(gone.saturating_mul(2).min(nanos(ABSENCE_MAX)))
 }
 
-/// A replica as the plugins are shown it.
-fn member(replica: &ReplicaStatus) -> Member {
-    Member {
-        name: replica.number.to_string(),
+/// A replica as the plugins are shown it; none if it is on its way out, whose share the others take over.
+fn member(replica: &ReplicaStatus) -> Option<Member> {
+    let member = Member {
+        name: replica.called(),
         ready: replica.phase == Phase::Ready,
         started_at: replica.started_at,
         changed_at: replica.since,
-    }
+    };
+    (!matches!(replica.phase, Phase::Draining | Phase::Stopping)).then_some(member)
 }
 
 /// That a replica was ready and has ended or fallen silent, as a sentence.
 fn lost_words(replica: &ReplicaStatus) -> String {
     let why = if replica.message.is_empty() { String::new() } else { format!(": {}", replica.message) };
     match replica.phase {
-        Phase::Ready => format!("Replica {} ended by itself and was started again{why}.", replica.number),
-        phase => format!("Replica {} was ready, and is {}{why}.", replica.number, phase.word()),
+        Phase::Ready => format!("Replica {} ended by itself and was started again{why}.", replica.called()),
+        phase => format!("Replica {} was ready, and is {}{why}.", replica.called(), phase.word()),
     }
 }
 

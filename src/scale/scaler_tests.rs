@@ -237,6 +237,10 @@ fn world(proposes: u32) -> Shared {
     world
 }
 
+fn replica(number: u32, phase: Phase, message: &str) -> ReplicaStatus {
+    ReplicaStatus { number, phase, message: message.to_owned(), ..ReplicaStatus::default() }
+}
+
 /// Waits for what is under way, as the loop does.
 async fn settle(scaler: &mut Scaler) {
     scaler.settle().await;
@@ -566,6 +570,39 @@ async fn a_first_start_takes_nothing_away_from_what_runs() {
 }
 
 #[tokio::test]
+async fn a_start_is_no_move_but_one_with_a_lowered_max_is() {
+    let (world, clock) = (world(4), Clock::held(0));
+    let mut started = scaler(&world, &clock, "initial = 2\nup_rate = \"2/1m\"", None);
+    started.tick().await.unwrap();
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(started.tick().await.unwrap().replicas, 4, "what it began with was not added");
+    let more_than_max = Memory { decided: 9, ..Memory::default() };
+    assert_eq!(scaler(&world, &clock, "", Some(more_than_max)).tick().await.unwrap().replicas, 5);
+    let kept = Memory::read(&world.lock().position.as_ref().unwrap().value).unwrap();
+    let moves = format!("{:?}", kept.history);
+    assert!(moves.contains("from: 9, to: 5, ordered: true"), "{moves}");
+}
+
+#[tokio::test]
+async fn who_is_on_the_way_out_is_no_replica_for_the_plugins() {
+    let (world, clock) = (world(2), Clock::held(0));
+    world.lock().members = vec![
+        replica(1, Phase::Ready, ""),
+        replica(2, Phase::Starting, ""),
+        replica(3, Phase::Draining, ""),
+        replica(4, Phase::Stopping, ""),
+        replica(5, Phase::Unready, ""),
+    ];
+    let mut scaler = scaler(&world, &clock, "", None);
+    scaler.tick().await.unwrap();
+    scaler.tick().await.unwrap();
+    let world = world.lock();
+    let members = &world.request.as_ref().unwrap().members;
+    let shown: Vec<(&str, bool)> = members.iter().map(|member| (member.name.as_str(), member.ready)).collect();
+    assert_eq!(shown, [("1", true), ("2", false), ("5", false)]);
+}
+
+#[tokio::test]
 async fn advisers_are_heard_and_a_shadow_only_recorded() {
     let (world, clock) = (world(3), Clock::held(0));
     let more = "advisers.forecast.plugin = \"forecast\"\nshadow.plugin = \"queue\"";
@@ -706,19 +743,6 @@ async fn what_is_lost_and_what_comes_true_after_all_is_told() {
     let mut scaler = scaler(&world, &clock, "", None);
     scaler.tick().await.unwrap();
     settle(&mut scaler).await;
-    let replica = |number, phase, message: &str| ReplicaStatus {
-        number,
-        phase,
-        pid: None,
-        address: String::new(),
-        since: 0,
-        started_at: 0,
-        restarts: 0,
-        open: 0,
-        failures: 0,
-        cpu_enforced: false,
-        message: message.to_owned(),
-    };
     let turn = async |scaler: &mut Scaler| {
         clock.advance(Duration::from_secs(5));
         world.lock().happened.clear();

@@ -113,10 +113,12 @@ pub struct Status {
 }
 
 /// One replica at one moment.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReplicaStatus {
     /// its number, from 1
     pub number: u32,
+    /// what others call it, such as a pod's name; empty where it has its number alone
+    pub name: String,
     /// where it is in its life
     pub phase: Phase,
     /// its process
@@ -139,10 +141,18 @@ pub struct ReplicaStatus {
     pub message: String,
 }
 
+impl ReplicaStatus {
+    /// Its name, or else its number.
+    pub fn called(&self) -> String {
+        if self.name.is_empty() { self.number.to_string() } else { self.name.clone() }
+    }
+}
+
 /// Where a replica is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// has no process: waits before it is started again
+    #[default]
     Waiting,
     /// runs, and has not answered yet
     Starting,
@@ -250,6 +260,15 @@ impl Config {
                     did_you_mean(other, known.iter().copied())
                 )))
             }
+        }
+    }
+
+    /// Whether anybody can tell how many replicas run: else there are as many as it was told last.
+    pub fn can_look(&self) -> bool {
+        match self {
+            Config::Webhook(config) => config.observe.is_some(),
+            Config::Exec(config) => !config.observe.is_empty(),
+            Config::Process(_) | Config::Kubernetes(_) | Config::None(_) => true,
         }
     }
 

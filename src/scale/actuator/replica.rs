@@ -100,15 +100,8 @@ impl Board {
             let replica = replicas.entry(number).or_insert_with(|| ReplicaStatus {
                 number,
                 phase,
-                pid: None,
-                address: String::new(),
                 since: now,
-                started_at: 0,
-                restarts: 0,
-                open: 0,
-                failures: 0,
-                cpu_enforced: false,
-                message: String::new(),
+                ..ReplicaStatus::default()
             });
             if replica.phase != phase {
                 (replica.phase, replica.since) = (phase, now);

@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// The largest answer that is read.
-const ANSWER_BYTES_MAX: usize = 4 << 20;
+const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// The longest that credentials may take to be read, exec plugins included.
 const CREDENTIALS_MAX: Duration = Duration::from_secs(30);
 /// The longest pause that is believed.

@@ -15,6 +15,7 @@ mod election;
 mod leader;
 mod object;
 mod place;
+mod pods;
 mod refusal;
 
 pub use place::KNOWN;
@@ -75,6 +76,9 @@ pub struct Config {
     /// Time for replicas to become ready, after which the outcome says that they did not.
     #[serde(default = "ready_timeout", deserialize_with = "within::<1_000, DAY, _, _>")]
     pub ready_timeout: Span,
+    /// Its pods are looked at, too: which are ready, which start, which end.
+    #[serde(default)]
+    pub pods: bool,
     /// The Lease of whoever acts, in the object's namespace; `tidemill-deployment-web` if not given.
     pub lease: Option<String>,
     /// How long it holds without being renewed.
@@ -199,6 +203,7 @@ impl Kubernetes {
         let parts = (client, leader.clone());
         let kind = (config.kind.as_str(), api.as_str());
         let object = Object::new(&workload, parts, kind, (&namespace, &config.name), config.timeout.0);
+        let object = if config.pods { object.with_pods() } else { object };
         let (object, stop) = (Arc::new(object), CancellationToken::new());
         object.look().await;
         let (looked, every, stopped) = (object.clone(), config.look_every.0, stop.clone());
@@ -270,6 +275,7 @@ impl Actuator for Kubernetes {
             running: seen.map_or(0, |seen| seen.running),
             ready: seen.map_or(0, |seen| seen.ready),
             standby,
+            replicas: self.object.pods(),
             ..Status::default()
         }
     }

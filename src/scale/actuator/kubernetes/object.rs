@@ -1,6 +1,6 @@
 //! one object and its scale: looked at again and again, and written with the version that was read
 //!
-//!     look ─► spec.replicas, status.replicas, readyReplicas ─► what the next tick goes on from
+//!     look ─► spec.replicas, status.replicas, readyReplicas, pods ─► what the next tick goes on from
 //!     write ─► do we lead? ─► read ─► still what was decided from? ─► PUT with that resourceVersion ─► 409: somebody was faster
 //!
 //! **Always:** one write at a time, begun and given up within the time for which the lease was confirmed.
@@ -9,7 +9,9 @@
 use super::client::{Call, Client};
 use super::leader::Leader;
 use super::place::{KNOWN, Place};
-use super::refusal::{Refusal, Why};
+use super::pods;
+use super::refusal::{Deed, Refusal, Why};
+use crate::scale::actuator::ReplicaStatus;
 use crate::scale::policy::replicas as count;
 use crate::units::Span;
 use hyper::Method;
@@ -36,6 +38,8 @@ pub struct Object {
     pub name: String,
     /// the longest that a request may take
     pub timeout: Duration,
+    /// whether its pods are looked at
+    with_pods: bool,
     place: OnceCell<Place>,
     view: Mutex<View>,
     looks: watch::Sender<u64>,
@@ -46,6 +50,7 @@ pub struct Object {
 #[derive(Default)]
 struct View {
     seen: Option<Seen>,
+    pods: Vec<ReplicaStatus>,
     /// why it could not be seen last; empty if it could
     trouble: String,
     /// when the last write was over: what was looked at before says nothing
@@ -54,6 +59,8 @@ struct View {
     loose_until: Option<Instant>,
     /// whether it was said that ready replicas cannot be told from others
     told: bool,
+    /// whether it was said that pods cannot be told apart
+    pods_told: bool,
 }
 
 /// Its replicas, as they were seen.
@@ -94,11 +101,22 @@ impl Object {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             timeout,
+            with_pods: false,
             place: OnceCell::new(),
             view: Mutex::default(),
             looks: watch::Sender::new(0),
             writing: tokio::sync::Mutex::new(()),
         }
+    }
+
+    /// The same, and its pods are looked at.
+    pub fn with_pods(self) -> Object {
+        Object { with_pods: true, ..self }
+    }
+
+    /// Its pods, as they were seen last; none where they are not looked at, or cannot be told apart.
+    pub fn pods(&self) -> Vec<ReplicaStatus> {
+        self.lock().pods.clone()
     }
 
     /// What was seen last, and why not later; the second is empty while all is well.
@@ -120,11 +138,11 @@ impl Object {
         match looked {
             // What was asked before a write was over may have been answered from before it.
             Ok(_) if view.written.is_some_and(|written| begun < written) => return,
-            Ok(seen) => {
+            Ok((seen, pods)) => {
                 if !view.trouble.is_empty() {
                     tracing::info!(workload = self.workload, "it can be seen again");
                 }
-                (view.seen, view.trouble) = (Some(seen), String::new());
+                (view.seen, view.pods, view.trouble) = (Some(seen), pods, String::new());
             }
             Err(refusal) => {
                 let trouble = refusal.error.to_string();
@@ -138,12 +156,37 @@ impl Object {
         self.looks.send_modify(|looks| *looks = looks.wrapping_add(1));
     }
 
-    async fn try_to_look(&self, until: Instant) -> Result<Seen, Refusal> {
+    async fn try_to_look(&self, until: Instant) -> Result<(Seen, Vec<ReplicaStatus>), Refusal> {
         let place = self.place(until).await?;
         let scale = self.read(place, until).await?;
         let seen = Seen { asked: asked(&scale), running: running(&scale), ready: running(&scale) };
         let ready = self.ready(place, until).await?;
-        Ok(Seen { ready: ready.unwrap_or(seen.ready), ..seen })
+        let pods = if self.with_pods { self.list_pods(&scale, until).await? } else { Vec::new() };
+        Ok((Seen { ready: ready.unwrap_or(seen.ready), ..seen }, pods))
+    }
+
+    /// The pods that the scale selects; none where they may not be listed, or are too many.
+    async fn list_pods(&self, scale: &Scale, until: Instant) -> Result<Vec<ReplicaStatus>, Refusal> {
+        let selector = scale.status.as_ref().and_then(|status| status.selector.clone()).unwrap_or_default();
+        let (namespace, resource) = (self.namespace.clone(), "pods".to_owned());
+        let deed = Deed { verb: "list", group: String::new(), resource, name: selector.clone(), namespace };
+        let path = pods::path(&self.namespace, &selector);
+        let call = Call { deed: &deed, method: Method::GET, path, body: Vec::new(), until, may: &|| true };
+        let why = match selector.is_empty() {
+            true => "its scale has no selector".to_owned(),
+            false => match self.client.send(&call).await {
+                Ok(body) => match pods::replicas(&body).map_err(|error| Refusal::unanswered(&deed, error))? {
+                    Some(pods) => return Ok(pods),
+                    None => format!("it has more than {}", pods::PODS_MAX),
+                },
+                Err(refusal) if matches!(refusal.why, Why::Forbidden | Why::Missing) => refusal.error.to_string(),
+                Err(refusal) => return Err(refusal),
+            },
+        };
+        if !std::mem::replace(&mut self.lock().pods_told, true) {
+            tracing::warn!(workload = self.workload, why, "its pods are not told apart");
+        }
+        Ok(Vec::new())
     }
 
     /// `readyReplicas` of the object itself; nothing where it has none, or may not be read.
