@@ -154,6 +154,65 @@ fn operators_are_told_why_and_heard(mill: &Mill) {
     assert!(scale(&["compare", "web"]).1.contains("had no shadow"));
 }
 
+/// Every bundled decider, fed by queries whose answers swing within a minute, now and then missing.
+const DECIDERS: [(&str, &str, &str); 8] = [
+    ("hpa", "target = 10", "load"),
+    ("keda", "triggers.load = { threshold = 10, activation = 40 }", "load"),
+    ("queue", "objective = \"300ms\", service_time = \"100ms\"", "arrivals"),
+    ("panic", "target = 10", "stable burst"),
+    ("forecast", "target = 10, season = \"1m\", lead = \"5s\"", "load history"),
+    ("step", "steps = [{ at_least = 0, replicas = 1 }, { at_least = 30, replicas = 3 }]", "load"),
+    ("pid", "set_point = 40, kp = 1, ki = 0.2", "load"),
+    ("combine", "mode = \"max\"", "load"),
+];
+
+#[test]
+fn a_thousand_ticks_are_decided_again_bit_for_bit() {
+    let mut text = String::new();
+    let load = "SELECT 50 + 45 * sin(extract(epoch from now()) / 2) AS value WHERE extract(epoch from now()) % 10 > 1";
+    let history = "SELECT to_timestamp(floor(extract(epoch from now())) - i) AS timestamp, 50.0 + i % 20 AS value FROM generate_series(0, 200) AS past(i)";
+    for (plugin, settings, signals) in DECIDERS {
+        text.push_str(&format!("[workloads.{plugin}]\ntype = \"none\"\n[scalers.{plugin}]\nworkload = \"{plugin}\"\n"));
+        text.push_str(&format!("plugin = \"{plugin}\"\nsettings = {{ {settings} }}\nevery = \"100ms\"\nmax = 20\n"));
+        text.push_str("stabilize_down = \"2s\"\nflap_budget = \"4/10s\"\n");
+        for signal in signals.split(' ') {
+            let sql = if signal == "history" { history } else { load };
+            text.push_str(&format!("signals.{signal} = \"{sql}\"\n"));
+        }
+        if plugin == "combine" {
+            text.push_str("advisers.hpa = { plugin = \"hpa\", settings = { target = 10 } }\n");
+            text.push_str("advisers.pid = { plugin = \"pid\", settings = { set_point = 50 } }\n");
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mill = Mill::start(dir.path(), &text);
+    let asked = "event = 'decision' AND record IS NOT NULL";
+    let fewest = format!(
+        "SELECT coalesce(min(n), 0) FROM (SELECT count(*) AS n FROM tidemill.decisions WHERE {asked} GROUP BY scaler)"
+    );
+    assert!(
+        patiently(|| mill.number(&fewest) >= 130),
+        "{:?}",
+        mill.rows("SELECT scaler, count(*) FROM tidemill.decisions GROUP BY scaler")
+    );
+    let mut ticks = 0;
+    for (plugin, ..) in DECIDERS {
+        let failed = format!(
+            "SELECT count(*) FROM tidemill.decisions WHERE scaler = '{plugin}' AND {asked} AND clamps LIKE '%plugin_failed%'"
+        );
+        assert_eq!(mill.number(&failed), 0, "{plugin}");
+        let moved =
+            format!("SELECT count(DISTINCT decided) FROM tidemill.decisions WHERE scaler = '{plugin}' AND {asked}");
+        assert!(mill.number(&moved) > 1, "{plugin} always decided the same");
+        let ended = finish(tidemill(&["scale", "replay", plugin, "--url"]).arg(mill.url()));
+        let told = stdout(&ended) + &stderr(&ended);
+        assert!(told.ends_with("decided again, 0 differences\n") && !told.contains("policy alone"), "{plugin}: {told}");
+        ticks += told.split_once(' ').unwrap().0.parse::<usize>().unwrap();
+    }
+    assert!(ticks >= 1000, "{ticks}");
+    mill.stop();
+}
+
 #[test]
 fn a_stalled_tail_never_scales_down() {
     // A file that is there and cannot be read, also by root.

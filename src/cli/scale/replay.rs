@@ -3,9 +3,10 @@
 use super::{nothing, quoted, since};
 use crate::cli::server::Server;
 use crate::error::{Error, Result};
-use crate::plugin::{Account, Configured, Instance, Library, Limits};
+use crate::plugin::{Account, Configured, Instance, Library, Limits, Plugin};
 use crate::scale::Record;
 use crate::scale::record::Answered;
+use crate::units::{ByteSize, Span};
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
@@ -13,8 +14,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Asks the plugin again what it was asked, applies the policy again, and compares proposal, state, clamps and decision.
+/// Asks the plugin again what it was asked, applies the policy again, and compares proposal, state, clamps and decision. Of a tick
+/// whose plugin is not here any more, the policy alone.
 #[derive(clap::Args)]
 pub(super) struct Replay {
     /// The scaler.
@@ -28,6 +31,26 @@ pub(super) struct Replay {
     /// The folder from which plugin paths in the pipeline file count.
     #[arg(long, default_value = ".")]
     folder: PathBuf,
+    /// A plugin as it was then, several times if need be: it decides the ticks that carry its hash.
+    #[arg(long, value_name = "FILE.wasm")]
+    plugin: Vec<PathBuf>,
+}
+
+/// The plugins that decided, as far as they are here.
+struct Plugins {
+    library: Library,
+    /// those that `--plugin` names
+    given: Vec<Plugin>,
+    /// by hash and settings; why there is none if it is not here
+    opened: BTreeMap<(String, String), std::result::Result<Instance, String>>,
+}
+
+/// What came of one tick.
+#[derive(Default)]
+struct Again {
+    differences: Vec<String>,
+    /// why its plugin was not asked
+    without_plugin: Option<String>,
 }
 
 /// A tick as its row tells of it.
@@ -57,69 +80,109 @@ impl Replay {
         if rows.is_empty() {
             return Err(nothing(server, &self.name).await);
         }
-        let library = crate::cli::library()?;
-        let mut plugins = BTreeMap::new();
-        let mut differ = 0;
+        let mut plugins = self.plugins()?;
+        let (mut differ, mut without): (usize, BTreeMap<String, usize>) = (0, BTreeMap::new());
         for row in &rows {
-            for difference in self.again(row, &library, &mut plugins)? {
+            let again = self.again(row, &mut plugins)?;
+            for difference in again.differences {
                 differ += 1;
                 say!("{}: {difference}", humantime(row.tick));
             }
+            if let Some(why) = again.without_plugin {
+                *without.entry(why).or_default() += 1;
+            }
+        }
+        for (why, ticks) in &without {
+            say!("of {ticks} ticks the policy alone: {why}");
         }
         say!("{} ticks decided again, {differ} differences", rows.len());
         Ok(if differ == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
+    fn plugins(&self) -> Result<Plugins> {
+        let library = crate::cli::library()?;
+        let given = self.plugin.iter().map(|file| {
+            // As it stands on the command line, also without a slash.
+            let path =
+                std::path::absolute(file).map_err(|error| Error::invalid(format!("{}: {error}", file.display())))?;
+            library.open(&path.display().to_string(), Path::new(""))
+        });
+        let given = given.collect::<Result<_>>()?;
+        Ok(Plugins { library, given, opened: BTreeMap::new() })
+    }
+
     /// What is not the same.
-    fn again(
-        &self,
-        row: &Row,
-        library: &Library,
-        plugins: &mut BTreeMap<(String, String), Instance>,
-    ) -> Result<Vec<String>> {
-        let key = (row.plugin.clone(), row.settings.clone());
-        if !plugins.contains_key(&key) {
-            plugins.insert(key.clone(), open(library, &self.folder, row)?);
-        }
-        let instance = plugins.get_mut(&key).ok_or_else(|| Error::internal("a plugin that was opened is not there"))?;
-        let mut differences = Vec::new();
+    fn again(&self, row: &Row, plugins: &mut Plugins) -> Result<Again> {
+        let mut again = Again::default();
         // A failure (a trap, a time-out) depends on the machine; what the policy made of it does not.
         if let Answered::Proposed { .. } = row.record.answer {
-            let answer = match instance.decide(&row.record.request()?) {
-                Ok(proposal) => Answered::of(&Ok(proposal)),
-                Err(fault) => Answered::Failed { message: fault.message },
-            };
-            if answer != row.record.answer {
-                differences.push(format!("the plugin answered {:?}, and answers {answer:?}", row.record.answer));
+            match plugins.of(row, &self.folder) {
+                Ok(instance) => {
+                    let answer = match instance.decide(&row.record.request()?) {
+                        Ok(proposal) => Answered::of(&Ok(proposal)),
+                        Err(fault) => Answered::Failed { message: fault.message },
+                    };
+                    if answer != row.record.answer {
+                        let before = &row.record.answer;
+                        again.differences.push(format!("the plugin answered {before:?}, and answers {answer:?}"));
+                    }
+                }
+                Err(why) => again.without_plugin = Some(why.clone()),
             }
         }
         let decision = row.record.decide(&row.record.answer)?;
         let clamps = serde_json::to_string(&decision.clamps).unwrap_or_default();
         if (i64::from(decision.replicas), &decision.reason, &clamps) != (row.decided, &row.reason, &row.clamps) {
-            differences.push(format!(
+            again.differences.push(format!(
                 "{} was decided ({}), and now {} ({})",
                 row.decided, row.reason, decision.replicas, decision.reason
             ));
         }
-        Ok(differences)
+        Ok(again)
     }
 }
 
-fn open(library: &Library, folder: &Path, row: &Row) -> Result<Instance> {
-    let plugin = library.open(&row.plugin_name, folder)?;
-    if plugin.sha256() != row.plugin {
-        return Err(Error::invalid(format!(
-            "the plugin `{}` here has the hash {}, and the tick was decided by {}; put that one in its place",
-            row.plugin_name,
-            plugin.sha256(),
-            row.plugin
-        )));
+impl Plugins {
+    /// The plugin of a tick, or why it is not here.
+    fn of(&mut self, row: &Row, folder: &Path) -> std::result::Result<&mut Instance, &String> {
+        let key = (row.plugin.clone(), row.settings.clone());
+        if !self.opened.contains_key(&key) {
+            let opened = self.open(row, folder).map_err(|error| error.to_string());
+            self.opened.insert(key.clone(), opened);
+        }
+        self.opened.entry(key).or_insert_with(|| Err(String::new())).as_mut().map_err(|why| &*why)
     }
+
+    fn open(&self, row: &Row, folder: &Path) -> Result<Instance> {
+        let name = &row.plugin_name;
+        let plugin = match self.given.iter().find(|plugin| plugin.sha256() == row.plugin) {
+            Some(plugin) => plugin.clone(),
+            None => self.library.open(name, folder).map_err(|error| {
+                error.within(format!(
+                    "`{name}` decided them; say with --folder where it lies, or with --plugin which it was"
+                ))
+            })?,
+        };
+        if plugin.sha256() != row.plugin {
+            return Err(Error::invalid(format!(
+                "the plugin `{name}` here has the hash {}, and they were decided by {}; give that one: --plugin FILE.wasm",
+                plugin.sha256(),
+                row.plugin
+            )));
+        }
+        configured(plugin, &row.settings, &self.library)
+    }
+}
+
+/// An instance that nobody hurries: it has answered within its limits already.
+fn configured(plugin: Plugin, settings: &str, library: &Library) -> Result<Instance> {
+    let patient = Span(Duration::from_secs(60));
+    let most = ByteSize(4 << 30);
     let configured = Configured {
         stage: "replay".into(),
         plugin,
-        settings: row.settings.clone(),
-        limits: Limits::default(),
+        settings: settings.to_owned(),
+        limits: Limits { time: patient, start_time: patient, memory: most, output: most, ..Limits::default() },
         tables: Arc::default(),
         account: Arc::new(Account::default()),
     };
