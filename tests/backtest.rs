@@ -91,7 +91,7 @@ fn a_grid_is_a_table_with_reasons_and_a_picture() {
         assert!(text.contains(part), "{part} is not in {text}");
     }
     let svg = std::fs::read_to_string(dir.path().join("out.svg")).unwrap();
-    assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>") && svg.matches("<polyline").count() == 4);
+    assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>") && svg.matches("<polyline").count() >= 4);
 }
 
 #[test]

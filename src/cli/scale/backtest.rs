@@ -277,7 +277,7 @@ impl Backtest {
             let runs: Vec<(String, &Report)> =
                 outcomes.iter().take(DRAWN_MAX).map(|(name, report)| (name.clone(), report)).collect();
             let title = format!("{scaler}: {} to {}", time(setup.from), time(setup.until));
-            let svg = picture::svg(&title, &runs, setup.model.capacity, setup.model.objective);
+            let svg = picture::svg(&title, &runs, setup.model.capacity, setup.model.objective)?;
             std::fs::write(path, svg).map_err(|error| Error::io(format!("cannot write {}", path.display()), error))?;
         }
         let mut code = ExitCode::SUCCESS;

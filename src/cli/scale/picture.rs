@@ -1,22 +1,30 @@
 //! a backtest as a picture: a few lines of blocks for a terminal, or an SVG
 
+use crate::error::{Error, Result};
 use crate::scale::backtest::Report;
 use crate::scale::backtest::report::Point;
+use plotters::prelude::*;
 use std::fmt::Write;
 
 /// Columns of the terminal's picture.
 const COLUMNS: usize = 72;
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// The picture's size, and the room for its labels.
-const WIDTH: f64 = 960.0;
-const LEFT: f64 = 56.0;
-const RIGHT: f64 = 16.0;
-const LOAD: (f64, f64) = (44.0, 260.0);
-const LATENCY: (f64, f64) = (300.0, 400.0);
+/// The picture's size, how much of that the load has, and the room for labels.
+const SIZE: (u32, u32) = (960, 440);
+const LOAD_HEIGHT: u32 = 260;
+const LABELS: u32 = 60;
+const MARGIN: u32 = 16;
 /// Latency above so many objectives is drawn at the edge.
 const OBJECTIVES_MAX: f64 = 3.0;
 /// Told apart also by those who see no red and green.
-const COLORS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
+static COLORS: [RGBColor; 6] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+];
 
 /// Load, replicas and latency of one run, a line each; what is over the objective is marked below.
 pub(super) fn blocks(report: &Report, objective: f64) -> String {
@@ -61,95 +69,68 @@ fn figure(value: f64) -> String {
 }
 
 /// The load, what the replicas of each run serve, and how long requests take, over time.
-pub(super) fn svg(title: &str, runs: &[(String, &Report)], capacity: f64, objective: f64) -> String {
-    let Some((_, first)) = runs.first() else { return String::new() };
+pub(super) fn svg(title: &str, runs: &[(String, &Report)], capacity: f64, objective: f64) -> Result<String> {
+    let mut out = String::new();
+    let drawn = draw(&SVGBackend::with_string(&mut out, SIZE).into_drawing_area(), title, runs, capacity, objective);
+    drawn.map_err(|error| Error::internal(format!("the picture cannot be drawn: {error}")))?;
+    Ok(out)
+}
+
+type Drawing<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+type Drawn = std::result::Result<(), DrawingAreaErrorKind<std::io::Error>>;
+
+fn draw(all: &Drawing<'_>, title: &str, runs: &[(String, &Report)], capacity: f64, objective: f64) -> Drawn {
+    let Some((_, first)) = runs.first() else { return Ok(()) };
+    let hours = (first.seconds / 3600.0).max(1e-9);
     let served = |point: &Point| f64::from(point.ready) * capacity;
     let rates = first.curve.iter().filter_map(|point| point.rate);
     let capacities = runs.iter().flat_map(|(_, run)| run.curve.iter().map(served));
-    let top = rates.chain(capacities).fold(1e-9, f64::max);
-    let mut out = String::new();
-    let height = LATENCY.1 + 36.0;
-    let _ = writeln!(
-        out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#fff\"/>\n<text x=\"{LEFT}\" y=\"18\" font-size=\"14\">{}</text>",
-        escaped(title)
-    );
-    let mut at = LEFT;
-    let mut key = |color: &str, words: &str| {
-        let drawn = format!(
-            "<rect x=\"{at:.0}\" y=\"27\" width=\"12\" height=\"8\" fill=\"{color}\"/><text x=\"{:.0}\" y=\"35\">{}</text>",
-            at + 16.0,
-            escaped(words)
-        );
-        at += 30.0 + 6.6 * words.chars().count() as f64;
-        drawn
-    };
-    let _ = writeln!(out, "{}", key("#bbb", "load"));
-    for ((name, _), color) in runs.iter().zip(COLORS.iter().cycle()) {
-        let _ = writeln!(out, "{}", key(color, name));
-    }
-    for (share, label) in [(0.0, "0".to_owned()), (0.5, figure(top / 2.0)), (1.0, format!("{}/s", figure(top)))] {
-        rule(&mut out, height_of(share, LOAD), &label);
-    }
+    let top = rates.chain(capacities).fold(1e-9, f64::max) * 1.05;
     let limit = OBJECTIVES_MAX * objective;
-    for (value, label) in [
-        (0.0, "0".to_owned()),
-        (objective, format!("{} s", figure(objective))),
-        (limit, format!("{} s", figure(limit))),
-    ] {
-        rule(&mut out, height_of(value / limit, LATENCY), &label);
+    all.fill(&WHITE)?;
+    let (load, latency) = all.titled(title, ("sans-serif", 16))?.split_vertically(LOAD_HEIGHT);
+
+    let mut chart = ChartBuilder::on(&load)
+        .margin_right(MARGIN)
+        .set_label_area_size(LabelAreaPosition::Left, LABELS)
+        .build_cartesian_2d(0.0..hours, 0.0..top)?;
+    let mut mesh = chart.configure_mesh();
+    mesh.disable_x_mesh().light_line_style(TRANSPARENT).y_labels(4).y_desc("load, and what is served");
+    mesh.y_label_formatter(&|rate| format!("{}/s", figure(*rate))).draw()?;
+    let line = curve(first, hours, |point| point.rate.unwrap_or_default());
+    let area = AreaSeries::new(line, 0.0, BLACK.mix(0.12)).border_style(BLACK.mix(0.3));
+    chart
+        .draw_series(area)?
+        .label("load")
+        .legend(|(x, y)| Rectangle::new([(x, y - 4), (x + 12, y + 4)], BLACK.mix(0.2).filled()));
+    for ((name, run), color) in runs.iter().zip(COLORS.iter().cycle()) {
+        let line = LineSeries::new(curve(run, hours, served), color);
+        chart
+            .draw_series(line)?
+            .label(name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 12, y)], color.stroke_width(2)));
     }
-    let load = line(&first.curve, LOAD, |point| point.rate.unwrap_or_default() / top);
-    let _ = writeln!(
-        out,
-        "<polygon points=\"{LEFT},{0} {load} {1},{0}\" fill=\"#ddd\" stroke=\"#bbb\" stroke-width=\"0.5\"/>",
-        LOAD.1,
-        WIDTH - RIGHT
-    );
+    chart.configure_series_labels().position(SeriesLabelPosition::UpperLeft).background_style(WHITE.mix(0.8)).draw()?;
+
+    let mut chart = ChartBuilder::on(&latency)
+        .margin_top(MARGIN)
+        .margin_right(MARGIN)
+        .set_label_area_size(LabelAreaPosition::Left, LABELS)
+        .set_label_area_size(LabelAreaPosition::Bottom, LABELS / 2)
+        .build_cartesian_2d(0.0..hours, 0.0..limit)?;
+    let mut mesh = chart.configure_mesh();
+    mesh.disable_x_mesh().light_line_style(TRANSPARENT).y_labels(4).y_desc("longest answer");
+    mesh.x_label_formatter(&|hours| format!("{} h", figure(*hours)));
+    mesh.y_label_formatter(&|seconds| format!("{} s", figure(*seconds))).draw()?;
+    chart.draw_series(LineSeries::new([(0.0, objective), (hours, objective)], BLACK.mix(0.5)))?;
     for ((_, run), color) in runs.iter().zip(COLORS.iter().cycle()) {
-        let ready = line(&run.curve, LOAD, |point| served(point) / top);
-        let latency = line(&run.curve, LATENCY, |point| (point.latency / limit).min(1.0));
-        for points in [ready, latency] {
-            let _ =
-                writeln!(out, "<polyline points=\"{points}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"1.2\"/>");
-        }
+        chart.draw_series(LineSeries::new(curve(run, hours, |point| point.latency.min(limit)), color))?;
     }
-    let hours = first.seconds / 3600.0;
-    let _ = writeln!(
-        out,
-        "<text x=\"{LEFT}\" y=\"{y}\">0 h</text><text x=\"{x}\" y=\"{y}\" text-anchor=\"end\">{} h</text>\n\
-         <text x=\"{LEFT}\" y=\"{above}\" fill=\"#555\">longest time to an answer; the line in the middle is the objective</text>\n</svg>",
-        figure(hours),
-        x = WIDTH - RIGHT,
-        y = LATENCY.1 + 18.0,
-        above = LATENCY.0 - 8.0,
-    );
-    out
+    all.present()
 }
 
-fn height_of(share: f64, (top, bottom): (f64, f64)) -> f64 {
-    bottom - share * (bottom - top)
-}
-
-fn rule(out: &mut String, y: f64, label: &str) {
-    let _ = writeln!(
-        out,
-        "<path d=\"M{LEFT} {y:.1}H{}\" stroke=\"#eee\"/><text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>",
-        WIDTH - RIGHT,
-        LEFT - 6.0,
-        y + 4.0
-    );
-}
-
-fn line(curve: &[Point], room: (f64, f64), of: impl Fn(&Point) -> f64) -> String {
-    let width = (WIDTH - LEFT - RIGHT) / (curve.len().saturating_sub(1).max(1)) as f64;
-    let points = curve.iter().enumerate();
-    let points =
-        points.map(|(index, point)| format!("{:.1},{:.1}", LEFT + width * index as f64, height_of(of(point), room)));
-    points.collect::<Vec<_>>().join(" ")
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+/// A run's values over its hours.
+fn curve<'a>(run: &'a Report, hours: f64, of: impl Fn(&Point) -> f64 + 'a) -> impl Iterator<Item = (f64, f64)> + 'a {
+    let step = hours / run.curve.len().saturating_sub(1).max(1) as f64;
+    run.curve.iter().enumerate().map(move |(index, point)| (step * index as f64, of(point)))
 }

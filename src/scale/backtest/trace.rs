@@ -3,6 +3,9 @@
 //!     timestamp,value        a row a bucket of time, in any order: counts of the bucket, or rates a second
 //!     timestamp              or a row a request, counted in buckets
 //!
+//! Cells are apart by commas, or by semicolons or tabs where the first line has those alone. A row whose value is empty, `NaN` or `null`,
+//! as Prometheus and Grafana write what they do not know, is a gap.
+//!
 //! A time is RFC 3339, `2014-07-01 00:30:00` (UTC), or a number: nanoseconds, milliseconds or seconds since 1970 by its size, and below
 //! a hundred million the minute since the trace began.
 //!
@@ -11,7 +14,7 @@
 
 use crate::error::{Error, Result, did_you_mean};
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 
 /// Rows that are read of one trace.
 const ROWS_MAX: usize = 20_000_000;
@@ -48,8 +51,14 @@ pub struct Trace {
 impl Trace {
     /// Reads CSV. Errors name the line.
     pub fn read(csv: impl Read, form: &Form) -> Result<Trace> {
-        let mut reader =
-            csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(csv);
+        let mut csv = BufReader::new(csv);
+        let delimiter = csv.fill_buf().map_or(b',', delimiter);
+        let mut reader = csv::ReaderBuilder::new()
+            .delimiter(delimiter)
+            .has_headers(false)
+            .flexible(true)
+            .trim(csv::Trim::All)
+            .from_reader(csv);
         let mut columns = None;
         let mut rows = Vec::new();
         for record in reader.records() {
@@ -74,10 +83,10 @@ impl Trace {
             };
             let when = nanos(cell(time)?).map_err(at)?;
             let value = match form.count {
-                Some(_) => 1.0,
+                Some(_) => Some(1.0),
                 None => number(cell(value)?).map_err(at)?,
             };
-            rows.push((when, value));
+            rows.extend(value.map(|value| (when, value)));
             if rows.len() > ROWS_MAX {
                 return Err(at(format!("more than {ROWS_MAX} rows; count them in buckets first")));
             }
@@ -196,9 +205,22 @@ fn is_header(first: &csv::StringRecord, time: usize) -> bool {
     !first.get(time).unwrap_or_default().starts_with(|letter: char| letter.is_ascii_digit() || letter == '-')
 }
 
-fn number(cell: &str) -> std::result::Result<f64, String> {
+/// What stands between the cells of a text that begins so.
+fn delimiter(begin: &[u8]) -> u8 {
+    let line = begin.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
+    match line.contains(&b',') {
+        true => b',',
+        false => *b";\t".iter().find(|mark| line.contains(mark)).unwrap_or(&b','),
+    }
+}
+
+/// A load; nothing where a cell says that it is not known.
+fn number(cell: &str) -> std::result::Result<Option<f64>, String> {
+    if ["", "nan", "null"].iter().any(|unknown| cell.eq_ignore_ascii_case(unknown)) {
+        return Ok(None);
+    }
     match cell.parse::<f64>() {
-        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
+        Ok(value) if value.is_finite() && value >= 0.0 => Ok(Some(value)),
         Ok(value) => Err(format!("the load is {value}; it must be a number from 0 on")),
         Err(_) => Err(format!("`{cell}` is no number")),
     }
@@ -266,6 +288,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_known_is_a_gap() {
+        for csv in
+            ["t,v\n0,60\n1,\n2,NaN\n3,null\n4,60\n5,60\n", "t;v\n0;60\n1;\n4;60\n5;60\n", "t\tv\n0\t60\n4\t60\n5\t60\n"]
+        {
+            let trace = read(csv, Form::default()).unwrap();
+            let rates = [0, 1, 3, 4, 5].map(|minute| trace.rate(minute * MINUTE));
+            assert_eq!(rates, [Some(1.0), None, None, Some(1.0), Some(1.0)], "{csv}");
+        }
+    }
+
+    #[test]
     fn requests_are_counted_and_the_peak_is_set() {
         let csv = "TIMESTAMP,tokens\n2023-11-16 18:15:46.68,9\n2023-11-16 18:15:47.1,9\n2023-11-16 18:15:58,9\n";
         let trace = read(csv, Form { count: Some(MINUTE / 6), peak: Some(100.0), ..Form::default() }).unwrap();
@@ -278,7 +311,7 @@ mod tests {
         for (csv, told) in [
             ("minute,requests\n0,5\n1,abc\n", "line 3: `abc` is no number"),
             ("0,5\n1,-2\n", "line 2: the load is -2; it must be a number from 0 on"),
-            ("0,5\n1,NaN\n", "line 2: the load is NaN; it must be a number from 0 on"),
+            ("0,5\n1,inf\n", "line 2: the load is inf; it must be a number from 0 on"),
             ("0,5\n1\n", "line 2: there is no column 2; it has 1"),
             (
                 "t,v\n24.12.2026,1\n",
