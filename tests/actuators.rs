@@ -176,7 +176,7 @@ fn webhook(other: &Other, dir: &Path, more: &str) -> String {
         "type = \"webhook\"\nurl = \"http://127.0.0.1:{}/scale\"\nsecret_file = \"secret\"\nback_off = \"50ms\"\n{more}",
         other.port
     );
-    pipeline(&workload, "")
+    pipeline(&workload, "initial = 1")
 }
 
 fn offer(mill: &Mill, rps: u32) {

@@ -175,6 +175,22 @@ fn two_workloads_are_not_one_deployment() {
 }
 
 #[test]
+fn a_workload_that_nobody_can_look_at_says_how_many_it_begins_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipeline = |scaler: &str, workload: &str| {
+        format!(
+            "[scalers.web]\nworkload = \"web\"\nplugin = \"hpa\"\nsettings = {{ target = 5 }}\nmax = 9\n{scaler}\n\
+             signals.rps = \"SELECT 1 AS value\"\n[workloads.web]\ntype = \"exec\"\ncommand = [\"/bin/true\"]\n{workload}\n"
+        )
+    };
+    let (code, said) = check(dir.path(), &pipeline("", ""));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.starts_with("web.toml:2: scalers.web: nothing tells how many replicas `web` has"), "{said}");
+    assert_eq!(check(dir.path(), &pipeline("initial = 3", "")), (Some(0), String::new()));
+    assert_eq!(check(dir.path(), &pipeline("", "observe = [\"/bin/echo\", \"3\"]")), (Some(0), String::new()));
+}
+
+#[test]
 fn a_column_that_nobody_makes() {
     let dir = tempfile::tempdir().unwrap();
     let dropping = |field: &str| {

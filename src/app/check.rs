@@ -520,5 +520,13 @@ fn references(config: &Config, mistakes: &mut Vec<Mistake>) {
         let scaler = config.scalers.iter().find(|scaler| scaler.config.workload == workload.name);
         let faults = workload.config.faults(scaler.map(|scaler| scaler.config.max));
         mistakes.extend(workload.places.mistakes(faults));
+        let blind = scaler.filter(|scaler| scaler.config.initial.is_none() && !workload.config.can_look());
+        mistakes.extend(blind.map(|scaler| {
+            let name = &workload.name;
+            let message = format!(
+                "nothing tells how many replicas `{name}` has, and the first start must take none away; write how many there are: `initial`, or `observe` in [workloads.{name}]"
+            );
+            scaler.places.mistake("workload", message)
+        }));
     }
 }

@@ -109,6 +109,7 @@ fn figure(table: &RecordBatch) -> std::result::Result<Option<f64>, &'static str>
         return Err("only null");
     }
     match numbers(column) {
+        None if table.columns().iter().all(|column| numbers(column).is_none()) => Err("no number in it"),
         None => Ok(None),
         Some(numbers) if !numbers.iter().flatten().any(f64::is_finite) => Err("not a number"),
         Some(numbers) => Ok(numbers.iter().next().flatten().filter(|value| value.is_finite())),
@@ -157,7 +158,8 @@ mod tests {
         check(vec![("n", count.clone())], None, Freshness::Fresh, Some(7.0));
         let name = Arc::new(StringArray::from(vec!["a"])) as ArrayRef;
         check(vec![("name", name.clone()), ("value", count)], None, Freshness::Fresh, Some(7.0));
-        check(vec![("name", name)], None, Freshness::Fresh, None);
+        check(vec![("name", name.clone()), ("n", floats(&[Some(1.0)]))], None, Freshness::Fresh, None);
+        check(vec![("name", name)], None, Freshness::Missing, None);
     }
 
     struct Never;

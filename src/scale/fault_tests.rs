@@ -174,8 +174,10 @@ struct Controller {
     scaler: Scaler,
     /// the number it decided last, as far as it is on disk
     decided: Option<u32>,
-    /// changes since the clock last jumped or the store was lost: when, and whether up
+    /// changes since the store was lost: when, and whether up
     moves: Vec<(i64, bool)>,
+    /// the time of the last tick: within a life it only grows, whatever the clock does
+    tick: i64,
 }
 
 fn begin(config: &Config, clock: &Clock, parts: &Parts, workload: &Workload, last: Option<Memory>) -> Scaler {
@@ -221,7 +223,16 @@ impl Controller {
         let config = config(dice, signals);
         let (clock, parts) = (Clock::held(1_000 * SECOND), Parts::default());
         let scaler = begin(&config, &clock, &parts, workload, None);
-        Controller { config, clock, parts, workload: workload.clone(), scaler, decided: None, moves: Vec::new() }
+        Controller {
+            config,
+            clock,
+            parts,
+            workload: workload.clone(),
+            scaler,
+            decided: None,
+            moves: Vec::new(),
+            tick: 0,
+        }
     }
 
     /// What goes wrong before a tick.
@@ -230,7 +241,6 @@ impl Controller {
         if dice.once_in(15) {
             let far = i64::from(dice.below(7200)) * SECOND;
             self.clock.jump(if dice.once_in(2) { far } else { -far });
-            self.moves.clear();
         }
         let mut next = self.parts.lock();
         next.says = self.config.signals.iter().map(|_| Some(says(dice))).collect();
@@ -248,6 +258,7 @@ impl Controller {
                 self.parts.lock().position = None;
                 self.moves.clear();
             }
+            self.tick = 0;
             self.scaler = begin(&self.config, &self.clock, &self.parts, &self.workload, last);
         }
     }
@@ -256,6 +267,7 @@ impl Controller {
         let policy = self.config.policy();
         let running = self.workload.status().asked;
         let before = self.decided.map_or_else(|| policy.within(running), |decided| policy.within(decided));
+        self.tick = self.clock.now().max(self.tick.saturating_add(1));
         let decision = self.scaler.tick().await;
         self.scaler.settle().await;
         let Some(decision) = decision else { return };
@@ -266,9 +278,9 @@ impl Controller {
             let doubtful = |at: usize| {
                 let number = match next.says[at] {
                     Some(Says::Number(number)) => number.is_finite(),
-                    // An answer without a figure is an answer: the plugin says what it makes of it.
-                    Some(Says::Numbers | Says::Text) => true,
-                    Some(Says::Null | Says::Nothing | Says::Failure) | None => false,
+                    // A table is an answer: the plugin says what it makes of it.
+                    Some(Says::Numbers) => true,
+                    Some(Says::Text | Says::Null | Says::Nothing | Says::Failure) | None => false,
                 };
                 !number || next.stale[at]
             };
@@ -279,12 +291,12 @@ impl Controller {
         count.downs += u32::from(decision.replicas < before);
         // A first start may find more than it would have begun with: that is no move of its own.
         if let Some(decided) = self.decided.filter(|decided| *decided != decision.replicas) {
-            self.moves.push((self.clock.now(), decision.replicas > decided));
+            self.moves.push((self.tick, decision.replicas > decided));
         }
         self.decided = Some(decision.replicas);
         if let Some(budget) = policy.flap_budget {
-            let now = self.clock.now();
-            let within = |at: i64| now - at < crate::clock::nanos(budget.per.0);
+            // What lies ahead of a clock that was set back counts as now.
+            let within = |at: i64| self.tick.saturating_sub(at) < crate::clock::nanos(budget.per.0);
             let pairs = self.moves.windows(2).filter(|pair| pair[0].1 != pair[1].1 && within(pair[1].0));
             let turned = u32::try_from(pairs.count()).unwrap();
             assert!(turned <= budget.count, "{turned} turns, {told}");

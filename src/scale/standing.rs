@@ -143,10 +143,13 @@ fn is_evidence(answer: &Answer) -> bool {
     says && matches!(signal.freshness, Freshness::Fresh | Freshness::Stale)
 }
 
-/// Why a decision rests on no evidence. An operator's order needs none.
+/// Why a decision rests on no evidence. An operator's order needs none; who asks for more than there is has seen a reason.
 fn doubt(decided: &Decided<'_>) -> String {
     let clamp = |name: &str| decided.decision.clamps.iter().find(|clamp| clamp.name == name);
-    let without = !decided.answers.is_empty() && !decided.answers.iter().any(is_evidence);
+    let is_fresh = |answer: &Answer| answer.signal.freshness == Freshness::Fresh;
+    let asks_for_more = decided.decision.desired.is_some_and(|desired| desired > decided.replicas);
+    let held = !asks_for_more && !decided.answers.iter().all(is_fresh);
+    let without = !decided.answers.is_empty() && (held || !decided.answers.iter().any(is_evidence));
     if clamp("order").is_some() {
         return String::new();
     }
@@ -154,11 +157,12 @@ fn doubt(decided: &Decided<'_>) -> String {
         Some(clamp) => clamp.why.clone(),
         None if decided.record.is_empty() => "it has just started, and looked at nothing yet".to_owned(),
         None if without => {
-            let told = decided.answers.iter().map(|answer| {
-                let signal = &answer.signal;
-                let why = if signal.message.is_empty() { "it shows no amount" } else { &signal.message };
-                format!("signal `{}` is {} ({why})", signal.name, signal.freshness.word())
-            });
+            let told =
+                decided.answers.iter().filter(|answer| !is_fresh(answer) || !is_evidence(answer)).map(|answer| {
+                    let signal = &answer.signal;
+                    let why = if signal.message.is_empty() { "it shows no amount" } else { &signal.message };
+                    format!("signal `{}` is {} ({why})", signal.name, signal.freshness.word())
+                });
             format!("held without evidence: {}", told.collect::<Vec<_>>().join(", "))
         }
         None => String::new(),
@@ -173,11 +177,12 @@ mod tests {
     use crate::scale::policy::{Clamp, Decision};
     use arrow::record_batch::RecordBatch;
 
-    fn standing(freshness: Freshness, clamps: &[&'static str], record: &[u8]) -> Standing {
+    /// Of a tick with one replica before it.
+    fn standing(freshness: Freshness, desired: u32, clamps: &[&'static str], record: &[u8]) -> Standing {
         let clamp = |name: &&'static str| Clamp { name, from: 1, to: 3, why: format!("by {name}") };
         let decision = Decision {
             replicas: 3,
-            desired: None,
+            desired: Some(desired),
             believed: 3,
             clamps: clamps.iter().map(clamp).collect(),
             reason: String::new(),
@@ -203,30 +208,32 @@ mod tests {
     #[test]
     fn only_evidence_and_orders_are_followed() {
         let now = 2_000_000_000;
-        for (freshness, clamps, record, expected) in [
-            (Freshness::Fresh, &[][..], &b"r"[..], Ok(3)),
-            (Freshness::Fresh, &["max"], b"r", Ok(3)),
-            (Freshness::Stale, &[], b"r", Ok(3)),
-            (Freshness::Stale, &["evidence"], b"r", Err("by evidence")),
-            (Freshness::Missing, &[], b"r", Err("held without evidence: signal `rps` is missing (why)")),
-            (Freshness::Fresh, &["plugin_failed"], b"r", Err("by plugin_failed")),
-            (Freshness::Missing, &["evidence", "order"], b"r", Ok(3)),
-            (Freshness::Fresh, &[], b"", Err("it has just started, and looked at nothing yet")),
+        for (freshness, desired, clamps, record, expected) in [
+            (Freshness::Fresh, 1, &[][..], &b"r"[..], Ok(3)),
+            (Freshness::Fresh, 9, &["max"], b"r", Ok(3)),
+            (Freshness::Stale, 3, &[], b"r", Ok(3)),
+            (Freshness::Stale, 1, &[], b"r", Err("held without evidence: signal `rps` is stale (why)")),
+            (Freshness::Stale, 0, &["evidence"], b"r", Err("by evidence")),
+            (Freshness::Missing, 1, &[], b"r", Err("held without evidence: signal `rps` is missing (why)")),
+            (Freshness::Missing, 3, &[], b"r", Err("held without evidence: signal `rps` is missing (why)")),
+            (Freshness::Fresh, 1, &["plugin_failed"], b"r", Err("by plugin_failed")),
+            (Freshness::Missing, 1, &["evidence", "order"], b"r", Ok(3)),
+            (Freshness::Fresh, 1, &[], b"", Err("it has just started, and looked at nothing yet")),
         ] {
-            let told = standing(freshness, clamps, record).replicas(now);
-            assert_eq!(told, expected.map_err(str::to_owned), "{freshness:?} {clamps:?}");
+            let told = standing(freshness, desired, clamps, record).replicas(now);
+            assert_eq!(told, expected.map_err(str::to_owned), "{freshness:?} {desired} {clamps:?}");
         }
     }
 
     #[test]
     fn what_is_old_or_not_there_is_not_followed() {
-        let fresh = standing(Freshness::Fresh, &[], b"r");
+        let fresh = standing(Freshness::Fresh, 1, &[], b"r");
         assert_eq!(fresh.replicas(16_000_000_000), Ok(3));
         let old = Err("the last decision is 16 s old, and one is due every 5s".to_owned());
         assert_eq!((fresh.replicas(17_000_000_000), fresh.signal("rps", 0)), (old, Some(Ok(2.5))));
         assert!(fresh.signal("rps", 17_000_000_000).is_some_and(|told| told.is_err()));
         assert_eq!(fresh.signal("rpm", 0), None);
-        let stale = standing(Freshness::Stale, &[], b"r").signal("rps", 0);
+        let stale = standing(Freshness::Stale, 1, &[], b"r").signal("rps", 0);
         assert_eq!(stale, Some(Err("it is stale: why".to_owned())));
         let waiting = Standing::waiting("web", Duration::from_secs(5), "not yet");
         assert_eq!(waiting.replicas(i64::MAX), Err("not yet".to_owned()));
