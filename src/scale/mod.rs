@@ -13,6 +13,7 @@ pub mod desk;
 pub mod scaler;
 pub mod decision;
 pub mod deciders;
+pub mod losses;
 pub mod memory;
 pub mod evidence;
 pub mod policy;

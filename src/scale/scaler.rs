@@ -18,6 +18,7 @@ use super::deciders::{Asked, Decider, Deciders, SHADOW};
 use super::decision::{Decided, Followed, Who, decision_row, found_row, lost_row, note_row, outcome_row, waiting_row};
 use super::desk::{Command, Desk, Handed};
 use super::evidence::{Answer, Ask, Fresh, Question, gather};
+use super::losses::Losses;
 use super::memory::{Memory, Recent, State};
 use super::policy::{Decision, History, Policy, replicas};
 use super::record::Record;
@@ -101,8 +102,8 @@ pub struct Scaler {
     open: BTreeMap<i64, u32>,
     /// the last decision whose outcome was not as decided: its tick and number
     unmet: Option<(i64, u32)>,
-    /// the replicas that were ready in the last tick, and how often each had been started again
-    ready: BTreeMap<String, u64>,
+    /// replicas that ended or fell silent by themselves
+    losses: Losses,
     unwritten: VecDeque<RecordBatch>,
 }
 
@@ -164,7 +165,7 @@ impl Scaler {
             doing: JoinSet::new(),
             open: BTreeMap::new(),
             unmet: None,
-            ready: BTreeMap::new(),
+            losses: Losses::default(),
             unwritten: VecDeque::new(),
             parts,
         };
@@ -311,24 +312,7 @@ impl Scaler {
 
     /// Records which replicas were ready a tick ago and have ended or fallen silent since, though nobody stopped them.
     async fn tell_losses(&mut self, status: &Status) {
-        let calm = self.open.is_empty();
-        let (mut told, mut ready) = (Vec::new(), BTreeMap::new());
-        for replica in &status.replicas {
-            let name = replica.called();
-            let before = self.ready.get(&name).copied();
-            let ended = before.is_some_and(|restarts| replica.restarts > restarts);
-            match replica.phase {
-                Phase::Waiting | Phase::Starting | Phase::Unready if before.is_some() => told.push(lost_words(replica)),
-                Phase::Ready if ended => told.push(lost_words(replica)),
-                // One that ends by itself is seen like this for a moment; one that is told to end drains before.
-                Phase::Stopping if calm => drop(before.map(|restarts| ready.insert(name.clone(), restarts))),
-                _ => (),
-            }
-            if replica.phase == Phase::Ready {
-                ready.insert(name, replica.restarts);
-            }
-        }
-        self.ready = ready;
+        let told = self.losses.look(&status.replicas, self.open.is_empty());
         if !told.is_empty() {
             self.write_late(lost_row(&self.who, self.tick, self.memory.decided, &told.join(" "))).await;
         }
@@ -723,15 +707,6 @@ fn member(replica: &ReplicaStatus) -> Option<Member> {
         changed_at: replica.since,
     };
     (!matches!(replica.phase, Phase::Draining | Phase::Stopping)).then_some(member)
-}
-
-/// That a replica was ready and has ended or fallen silent, as a sentence.
-fn lost_words(replica: &ReplicaStatus) -> String {
-    let why = if replica.message.is_empty() { String::new() } else { format!(": {}", replica.message) };
-    match replica.phase {
-        Phase::Ready => format!("Replica {} ended by itself and was started again{why}.", replica.called()),
-        phase => format!("Replica {} was ready, and is {}{why}.", replica.called(), phase.word()),
-    }
 }
 
 /// Whether there are so many replicas, all ready and no other, as far as somebody looked.
