@@ -85,7 +85,9 @@ fn draw(all: &Drawing<'_>, title: &str, runs: &[(String, &Report)], capacity: f6
     let served = |point: &Point| f64::from(point.ready) * capacity;
     let rates = first.curve.iter().filter_map(|point| point.rate);
     let capacities = runs.iter().flat_map(|(_, run)| run.curve.iter().map(served));
-    let top = rates.chain(capacities).fold(1e-9, f64::max) * 1.05;
+    // The key stands above the curves.
+    let room = 1.05 + 0.08 * (runs.len() + 1) as f64;
+    let top = rates.chain(capacities).fold(1e-9, f64::max) * room;
     let limit = OBJECTIVES_MAX * objective;
     all.fill(&WHITE)?;
     let (load, latency) = all.titled(title, ("sans-serif", 16))?.split_vertically(LOAD_HEIGHT);
