@@ -483,19 +483,23 @@ impl Scaler {
             self.memory.decided = self.memory.decided.max(status.asked);
         }
         let replicas = self.policy.within(self.memory.decided);
-        let reason = match self.remembered {
-            true => "Started again with the number last decided.",
-            false => "Started for the first time, or with a number that the policy did not allow before.",
+        let before = if self.first { status.asked } else { self.memory.decided };
+        let reason = match (self.first, self.remembered) {
+            (true, _) => "Started for the first time.".to_owned(),
+            (false, true) => "Started again with the number last decided.".to_owned(),
+            (false, false) => {
+                let (min, max) = (self.policy.min, self.policy.max);
+                format!("Started again: {before} decided last is not within {min} to {max} any more.")
+            }
         };
-        let decision =
-            Decision { replicas, desired: None, believed: replicas, clamps: Vec::new(), reason: reason.to_owned() };
+        let decision = Decision { replicas, desired: None, believed: replicas, clamps: Vec::new(), reason };
         let mut memory = self.memory.clone();
         if self.first {
             memory.history = History::begin(self.tick, replicas);
         }
         // A number that the policy does not allow any more was one; a first start comes from nothing and is no move.
-        let before = if self.first { replicas } else { self.memory.decided };
-        memory.history.note(&self.policy, self.tick, replicas, before, replicas);
+        let from = if self.first { replicas } else { before };
+        memory.history.note(&self.policy, self.tick, replicas, from, replicas);
         memory.history.was_ordered(self.tick);
         memory.decided = replicas;
         if memory.change.as_ref().is_none_or(|change| change.to != replicas) {
@@ -503,8 +507,8 @@ impl Scaler {
         }
         let written = Decided {
             tick: self.tick,
-            replicas: 0,
-            ready: 0,
+            replicas: before,
+            ready: status.ready,
             range: (self.policy.min, self.policy.max),
             answers: &[],
             decision: &decision,
@@ -527,7 +531,9 @@ impl Scaler {
         self.started = true;
         self.standing.send_replace(Standing::of(&self.who.workload, self.every, &written));
         self.take(memory);
-        self.act(0, replicas);
+        if !(self.remembered && is_so(&status, replicas)) {
+            self.act(before, replicas);
+        }
         Some(decision)
     }
 

@@ -147,7 +147,8 @@ impl Autoscaler for Keda {
                 (idle, format!("nothing is active ({words}) → {}; was {now}", in_replicas(idle)))
             }
         };
-        let (replicas, reason) = match seen.is_doubtful && replicas < now {
+        let is_held = replicas < now || (replicas == now && !seen.is_active);
+        let (replicas, reason) = match seen.is_doubtful && is_held {
             true => {
                 let words = if seen.is_active { seen.counts.join("; ") } else { seen.idle_words() };
                 (now, format!("held at {now}: {words}; no fewer replicas while a signal is not fresh"))

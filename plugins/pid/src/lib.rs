@@ -59,7 +59,7 @@ struct Memory {
     error: f64,
     slope: f64,
     /// the number before it was bounded and rounded, so that small steps add up and what a bound cut off is not taken back twice
-    exact: f64,
+    exact: Option<f64>,
 }
 
 impl Plugin for Pid {
@@ -108,7 +108,7 @@ impl Autoscaler for Pid {
         let slope = if seconds > 0.0 { (error - memory.error) / seconds } else { memory.slope };
         let bounded = |exact: f64| exact.clamp(f64::from(workload.min), f64::from(workload.max.max(workload.min)));
         // What was rounded away or cut off is not forgotten while the number is what came of it.
-        let base = if bounded(memory.exact).round() as u32 == now { memory.exact } else { f64::from(now) };
+        let base = memory.exact.filter(|exact| bounded(*exact).round() as u32 == now).unwrap_or(f64::from(now));
         let outward = (base - bounded(base)) * error > 0.0;
         let summed = if outward { 0.0 } else { ki * error * seconds };
         let change = kp * (error - memory.error) + summed + kd * (slope - memory.slope);
@@ -120,7 +120,7 @@ impl Autoscaler for Pid {
             let held = request.hold(&format!("{name} is stale"));
             return Ok(Proposal { state: Memory { at: None, ..memory }.write()?, ..held });
         }
-        let state = Memory { at: Some(request.now), error, slope, exact }.write()?;
+        let state = Memory { at: Some(request.now), error, slope, exact: Some(exact) }.write()?;
         let reason = format!(
             "{name} {value} against {set_point} is off by {:+.0} %: {:+.1} % → {}; was {now}",
             raw * 100.0,

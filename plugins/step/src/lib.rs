@@ -87,7 +87,12 @@ impl Autoscaler for Step {
         if stale && replicas < now {
             return Ok(request.hold(&format!("{name} is stale")));
         }
-        let reason = format!("{name} {value} is at least {} → {}; was {now}", wanted.at_least, in_replicas(replicas));
+        let (least, margin) = (wanted.at_least, self.settings.margin);
+        let is = match value < least && replicas == wanted.replicas {
+            true => format!("is below {least} by no more than {:.0} %", margin * 100.0),
+            false => format!("is at least {least}"),
+        };
+        let reason = format!("{name} {value} {is} → {}; was {now}", in_replicas(replicas));
         Ok(Proposal { replicas, reason, state: Vec::new() })
     }
 }

@@ -37,7 +37,7 @@ impl Compare {
         );
         let rows = server.objects(&sql).await?;
         if rows.is_empty() {
-            return Err(nothing(server, &self.name).await);
+            return Err(nothing(server, &self.name, "decided").await);
         }
         let pairs: Vec<Pair> = rows.iter().filter_map(pair).collect();
         if pairs.is_empty() {

@@ -48,7 +48,7 @@ impl Explain {
         );
         let decisions = server.objects(&sql).await?;
         if decisions.is_empty() {
-            return Err(nothing(server, &self.name).await);
+            return Err(nothing(server, &self.name, if self.changes { "changed" } else { "decided" }).await);
         }
         for decision in decisions.iter().rev() {
             // The latest up to it: its own, or an earlier one that may have failed.

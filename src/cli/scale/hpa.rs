@@ -99,6 +99,11 @@ impl Hpa {
             }
         }
         reader.done(&spec);
+        if let (Some(min), Some(max)) = (min, max)
+            && min > max
+        {
+            reader.wrong(node.line, format!("`spec.minReplicas` is {min}, which is above `spec.maxReplicas`, {max}"));
+        }
         let mut used = BTreeSet::new();
         for metric in &mut metrics {
             metric.signal = unused(&metric.signal, &mut used);

@@ -112,13 +112,13 @@ fn since(last: &str) -> Result<String> {
 }
 
 /// There is no decision; perhaps the scaler's name is another.
-async fn nothing(server: &Server, scaler: &str) -> Error {
+async fn nothing(server: &Server, scaler: &str, did: &str) -> Error {
     let names = server.objects("SELECT DISTINCT scaler FROM tidemill.decisions").await.unwrap_or_default();
     let names: Vec<&str> = names.iter().filter_map(|row| row.get("scaler")?.as_str()).collect();
     let hint = crate::error::did_you_mean(scaler, names.iter().copied());
     match names.is_empty() {
         true => Error::invalid("there is no decision yet: no scaler has run here"),
-        false if names.contains(&scaler) => Error::invalid(format!("`{scaler}` has decided nothing in that time")),
+        false if names.contains(&scaler) => Error::invalid(format!("`{scaler}` has {did} nothing in that time")),
         false => Error::invalid(format!(
             "there is no such decision of a scaler `{scaler}`{hint} (there are: {})",
             names.join(", ")

@@ -78,7 +78,7 @@ impl Replay {
         let rows = batches.iter().map(rows).collect::<Result<Vec<_>>>()?;
         let rows: Vec<Row> = rows.into_iter().flatten().collect();
         if rows.is_empty() {
-            return Err(nothing(server, &self.name).await);
+            return Err(nothing(server, &self.name, "decided").await);
         }
         let mut plugins = self.plugins()?;
         let (mut differ, mut without): (usize, BTreeMap<String, usize>) = (0, BTreeMap::new());

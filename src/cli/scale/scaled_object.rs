@@ -145,6 +145,14 @@ impl ScaledObject {
             trigger.signal = unused(&trigger.signal, &mut used);
         }
         let (min, every) = (min?, every?);
+        if max.is_some_and(|max| min > max) {
+            reader.wrong(node.line, format!("`spec.minReplicaCount` is {min}, which is above `spec.maxReplicaCount`"));
+        }
+        if let Some(idle) = idle.filter(|idle| *idle >= min) {
+            let message =
+                format!("`spec.idleReplicaCount` is {idle}; it has to be below `spec.minReplicaCount`, which is {min}");
+            reader.wrong(node.line, message);
+        }
         Some(ScaledObject {
             line: node.line,
             named,

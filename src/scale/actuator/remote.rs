@@ -318,6 +318,7 @@ impl<D: Deliver> Actuator for Remote<D> {
         let doubtful = self.inner.door.can_look() && (seen.is_none() || state.missed >= FAILED_LOOKS_MAX);
         Status {
             asked,
+            found: seen.filter(|_| state.missed == 0).map(|seen| seen.replicas),
             running: seen.map_or(told, |seen| seen.replicas),
             ready: seen.map_or(told, |seen| seen.ready),
             unknown: if doubtful { state.fault.clone() } else { String::new() },

@@ -103,7 +103,7 @@ async fn what_is_seen_counts_and_what_does_not_last_is_asked_for_again_under_ano
     let door = Door::default();
     (door.lock().looks, door.lock().seen) = (true, Some(Seen { replicas: 7, ready: 6 }));
     let remote = open(&door).await;
-    assert_eq!(remote.status(), Status { asked: 7, running: 7, ready: 6, ..Status::default() });
+    assert_eq!(remote.status(), Status { asked: 7, found: Some(7), running: 7, ready: 6, ..Status::default() });
     let outcome = remote.carry_out(&change(1, 3)).await.unwrap();
     assert!(!outcome.reached && outcome.words.ends_with("7 replicas there, 6 ready"), "{}", outcome.words);
     assert_eq!(remote.status().asked, 7, "so that the next tick asks again");
