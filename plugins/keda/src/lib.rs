@@ -54,7 +54,7 @@ fn a_tenth() -> f64 {
     0.1
 }
 
-/// 1.1 / 1 is a hair above 1.1 in floating point.
+/// 1.1 − 1 is a hair above 0.1 in floating point.
 const ROUNDING: f64 = 1e-9;
 
 /// A configured decider.
@@ -132,12 +132,12 @@ impl Autoscaler for Keda {
         let quiet = request.now.saturating_sub(memory.active_at.unwrap_or(request.now));
         // Who may not sleep is served by all triggers, whatever wakes others up.
         let sleeps = self.idle_replicas.is_some() || request.workload.min == 0;
-        let (replicas, reason) = match seen.is_active {
+        let cools_down = quiet < self.cooldown;
+        // Who still runs may grow until it falls asleep.
+        let counts = seen.is_active || (cools_down && now > 0 && seen.wanted > now);
+        let (replicas, reason) = match counts {
             true => (seen.wanted, format!("{}; was {now}", seen.counts.join("; "))),
-            false if quiet < self.cooldown && now > 0 && seen.wanted > now => {
-                (seen.wanted, format!("{}; was {now}", seen.counts.join("; ")))
-            }
-            false if quiet < self.cooldown => {
+            false if cools_down => {
                 let left = time::format_duration((self.cooldown - quiet) / 1_000_000_000 * 1_000_000_000);
                 (now, format!("nothing is active ({}); idle in {left}", seen.idle_words()))
             }
@@ -186,7 +186,6 @@ impl Seen {
 impl Keda {
     fn look(&self, request: &Request) -> Seen {
         let now = request.workload.replicas;
-        let (mut counts, mut asleep) = (Vec::new(), Vec::new());
         let mut seen = Seen {
             is_active: false,
             wanted: self.min_replicas,
@@ -199,26 +198,26 @@ impl Keda {
                 Ok(value) => value,
                 Err(why) => {
                     seen.is_doubtful = true;
-                    counts.push(why.clone());
-                    asleep.push(why);
+                    seen.counts.push(why.clone());
+                    seen.asleep.push(why);
                     continue;
                 }
             };
             seen.is_doubtful |= request.signal(name).is_some_and(|signal| signal.freshness != Freshness::Fresh);
             let count = self.count(value / trigger.threshold, now);
             seen.wanted = seen.wanted.max(count);
-            counts.push(format!("{name} {value} / {} → {}", trigger.threshold, in_replicas(count)));
+            seen.counts.push(format!("{name} {value} / {} → {}", trigger.threshold, in_replicas(count)));
             match value > trigger.activation {
                 true => seen.is_active = true,
-                false => asleep.push(format!("{name} {value} is not above {}", trigger.activation)),
+                false => seen.asleep.push(format!("{name} {value} is not above {}", trigger.activation)),
             }
         }
         for schedule in self.schedules.iter().filter(|schedule| schedule.is_active(request.now)) {
             seen.is_active = true;
             seen.wanted = seen.wanted.max(schedule.replicas);
-            counts.push(format!("{} → {}", schedule.words, in_replicas(schedule.replicas)));
+            seen.counts.push(format!("{} → {}", schedule.words, in_replicas(schedule.replicas)));
         }
-        Seen { counts, asleep, ..seen }
+        seen
     }
 
     /// Replicas for so many times the threshold; as many as now where that is within the tolerance.

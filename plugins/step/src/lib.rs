@@ -88,9 +88,10 @@ impl Autoscaler for Step {
             return Ok(request.hold(&format!("{name} is stale")));
         }
         let (least, margin) = (wanted.at_least, self.settings.margin);
-        let is = match value < least && replicas == wanted.replicas {
-            true => format!("is below {least} by no more than {:.0} %", margin * 100.0),
-            false => format!("is at least {least}"),
+        let is = match (value >= least, value >= least * (1.0 - margin)) {
+            (true, _) => format!("is at least {least}"),
+            (false, true) => format!("is below {least} by no more than {:.0} %", margin * 100.0),
+            (false, false) => format!("is below {least}, the lowest step"),
         };
         let reason = format!("{name} {value} {is} → {}; was {now}", in_replicas(replicas));
         Ok(Proposal { replicas, reason, state: Vec::new() })

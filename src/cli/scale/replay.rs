@@ -145,33 +145,31 @@ impl Replay {
 impl Plugins {
     /// The plugin of a tick, or why it is not here.
     fn of(&mut self, row: &Row, folder: &Path) -> std::result::Result<&mut Instance, &String> {
+        let Plugins { library, given, opened } = self;
         let key = (row.plugin.clone(), row.settings.clone());
-        if !self.opened.contains_key(&key) {
-            let opened = self.open(row, folder).map_err(|error| error.to_string());
-            self.opened.insert(key.clone(), opened);
-        }
-        self.opened.entry(key).or_insert_with(|| Err(String::new())).as_mut().map_err(|why| &*why)
+        let instance = || open(library, given, row, folder).map_err(|error| error.to_string());
+        opened.entry(key).or_insert_with(instance).as_mut().map_err(|why| &*why)
     }
+}
 
-    fn open(&self, row: &Row, folder: &Path) -> Result<Instance> {
-        let name = &row.plugin_name;
-        let plugin = match self.given.iter().find(|plugin| plugin.sha256() == row.plugin) {
-            Some(plugin) => plugin.clone(),
-            None => self.library.open(name, folder).map_err(|error| {
-                error.within(format!(
-                    "`{name}` decided them; say with --folder where it lies, or with --plugin which it was"
-                ))
-            })?,
-        };
-        if plugin.sha256() != row.plugin {
-            return Err(Error::invalid(format!(
-                "the plugin `{name}` here has the hash {}, and they were decided by {}; give that one: --plugin FILE.wasm",
-                plugin.sha256(),
-                row.plugin
-            )));
-        }
-        configured(plugin, &row.settings, &self.library)
+fn open(library: &Library, given: &[Plugin], row: &Row, folder: &Path) -> Result<Instance> {
+    let name = &row.plugin_name;
+    let plugin = match given.iter().find(|plugin| plugin.sha256() == row.plugin) {
+        Some(plugin) => plugin.clone(),
+        None => library.open(name, folder).map_err(|error| {
+            error.within(format!(
+                "`{name}` decided them; say with --folder where it lies, or with --plugin which it was"
+            ))
+        })?,
+    };
+    if plugin.sha256() != row.plugin {
+        return Err(Error::invalid(format!(
+            "the plugin `{name}` here has the hash {}, and they were decided by {}; give that one: --plugin FILE.wasm",
+            plugin.sha256(),
+            row.plugin
+        )));
     }
+    configured(plugin, &row.settings, library)
 }
 
 /// An instance that nobody hurries: it has answered within its limits already.
